@@ -1,0 +1,2 @@
+//! Golden-file tests.
+fn main() {}

@@ -1,0 +1,18 @@
+//! Times as images write them: whole seconds since the epoch, and RFC 3339 text.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Seconds since 1970-01-01T00:00:00Z, now.
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
+}
+
+/// RFC 3339 in UTC, as OCI `created` fields have it: `2026-11-22T04:05:06Z`.
+pub fn rfc3339(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+}
+
+/// Reads RFC 3339 (any offset, any fraction) as whole seconds since the epoch.
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    text.parse::<jiff::Timestamp>().ok().map(|t| t.as_second())
+}

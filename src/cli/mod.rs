@@ -1,0 +1,1 @@
+//! clap commands, one thin file each.

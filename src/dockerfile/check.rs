@@ -1,0 +1,1 @@
+//! BuildKit's build checks (linter rules) that need no building.

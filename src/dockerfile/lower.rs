@@ -1,0 +1,122 @@
+//! AST → graph and config template: stages, scopes of ARG and ENV, what the target needs, history.
+
+use super::ast::Dockerfile;
+use crate::base::Digest;
+use crate::diag::Diagnostic;
+use crate::graph::{Graph, Network, StepId};
+use crate::image::config::{History, ImageConfig};
+use std::collections::BTreeMap;
+
+/// What the caller decides.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `--target`: stage name or index; `None`: the last.
+    pub target: Option<String>,
+    /// `--build-arg`, values resolved (`K` alone takes it from the caller's environment, and is absent if unset there).
+    pub build_args: BTreeMap<String, String>,
+    /// `--build-context` names.
+    pub contexts: Vec<NamedContext>,
+    /// `--label`, applied last.
+    pub labels: BTreeMap<String, String>,
+    /// `--network` default for RUN.
+    pub network: Network,
+    /// Target and build platform.
+    pub platform: Platform,
+}
+
+/// A `--build-context name=…`.
+#[derive(Clone, Debug)]
+pub struct NamedContext {
+    /// Its name.
+    pub name: String,
+    /// What it stands for.
+    pub target: ContextTarget,
+}
+
+/// What a named context stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContextTarget {
+    /// A local directory (its path is the caller's business).
+    Directory,
+    /// A stored image (`docker-image://ref` or a plain stored reference).
+    Image(String),
+}
+
+/// `os/arch[/variant]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Platform {
+    /// `linux`.
+    pub os: String,
+    /// GOARCH: `amd64`, `arm64`.
+    pub arch: String,
+    /// `v7`; may be empty.
+    pub variant: String,
+}
+
+impl Default for Platform {
+    fn default() -> Platform {
+        let arch = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "x86" => "386",
+            other => other,
+        };
+        Platform { os: "linux".into(), arch: arch.into(), variant: String::new() }
+    }
+}
+
+/// A base image, found.
+#[derive(Clone, Debug)]
+pub struct BaseImage {
+    /// As asked for.
+    pub reference: String,
+    /// Digest of its manifest.
+    pub manifest: Digest,
+    /// Its config, whole (`rootfs` and `history` included).
+    pub config: ImageConfig,
+}
+
+/// Finds images for FROM, `COPY --from` and mounts. `Err`: a reason and a way out, to be told at the place that named it.
+pub trait Images {
+    /// Looks up `reference`, e.g. `ops-nginx`, `debian:12@sha256:…`.
+    fn find(&self, reference: &str) -> Result<BaseImage, NotFound>;
+}
+
+/// An image that is not there.
+#[derive(Clone, Debug)]
+pub struct NotFound {
+    /// Why, as a sentence without full stop.
+    pub reason: String,
+    /// What to do.
+    pub help: Vec<String>,
+}
+
+/// One history line of the target and the step that made its layer.
+#[derive(Clone, Debug)]
+pub struct HistoryItem {
+    /// `created_by`, e.g. `RUN /bin/sh -c make # buildkit`.
+    pub created_by: String,
+    /// The step whose layer it is; `None`: `empty_layer`.
+    pub step: Option<StepId>,
+}
+
+/// A lowered Dockerfile.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// The steps that the target needs.
+    pub graph: Graph,
+    /// The target's config without `rootfs`, `history` and `created`.
+    pub config: ImageConfig,
+    /// History of the base image, then one item per instruction of the target's stages.
+    pub base_history: Vec<History>,
+    /// What this build adds.
+    pub history: Vec<HistoryItem>,
+    /// Warnings.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Lowers a parsed file.
+pub fn lower(file: &Dockerfile, options: &Options, images: &dyn Images) -> Result<Lowered, Vec<Diagnostic>> {
+    let _ = (file, options, images);
+    unreachable!("skeleton")
+}

@@ -1,0 +1,16 @@
+//! The Dockerfile language: text → logical lines → AST → expanded and checked → graph and config template; and
+//! `.dockerignore`. Follows the Dockerfile reference and, where that is silent, BuildKit's behaviour; the
+//! differences are listed in docs/compatibility.md.
+
+pub mod ast;
+pub mod check;
+pub mod expand;
+pub mod ignore;
+pub mod lines;
+pub mod lower;
+pub mod parse;
+pub mod words;
+
+pub use ast::Dockerfile;
+pub use lower::{Lowered, lower};
+pub use parse::parse;

@@ -1,0 +1,1 @@
+//! Splitting an argument text into words: quotes, escapes, heredoc markers.

@@ -1,0 +1,1 @@
+//! `--chmod`: octal or symbolic modes (chmod(1), umask 0).

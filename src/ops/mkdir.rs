@@ -1,0 +1,1 @@
+//! WORKDIR: a directory made if missing.

@@ -1,0 +1,103 @@
+//! How each kind of step is keyed and run.
+
+pub mod context;
+pub mod copy;
+pub mod elf;
+pub mod key;
+pub mod mkdir;
+pub mod run;
+pub mod user;
+
+use crate::base::{Cancel, Digest, IoError};
+use crate::graph::StepId;
+use crate::sandbox::SandboxError;
+use crate::snapshot::{SnapshotError, Snapshotter};
+use crate::store::{Store, StoreError};
+use crate::tree::{Rootfs, TreeError, Trees};
+use context::Contexts;
+use std::path::PathBuf;
+
+/// What every step may use.
+#[derive(Debug)]
+pub struct Cx<'a> {
+    /// The store.
+    pub store: &'a Store,
+    /// Trees kept in it.
+    pub trees: &'a Trees<'a>,
+    /// Writable roots.
+    pub snapshotter: &'a dyn Snapshotter,
+    /// Build contexts.
+    pub contexts: &'a Contexts,
+    /// Secrets by id.
+    pub secrets: &'a std::collections::BTreeMap<String, Vec<u8>>,
+    /// Stop.
+    pub cancel: &'a Cancel,
+}
+
+/// Results of the steps that a step uses.
+pub type Inputs<'a> = dyn Fn(StepId) -> &'a Rootfs + 'a;
+
+/// A directory in overlay-upper layout that is to become a layer.
+#[derive(Debug)]
+pub struct Written {
+    /// Keeps it alive; under the store's `tmp/`.
+    pub dir: tempfile::TempDir,
+    /// The directory inside it.
+    pub fs: PathBuf,
+    /// Content digests that are already known, so that the scan need not hash these files again (path → digest); may be
+    /// empty.
+    pub known: std::collections::HashMap<Vec<u8>, Digest>,
+}
+
+/// A failed step.
+#[derive(Debug, thiserror::Error)]
+pub enum OpError {
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A tree could not be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A snapshot could not be made.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The sandbox could not be made.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// What the instruction says can't be done on these files: shown at its place in the Dockerfile.
+    #[error("{message}")]
+    Input {
+        /// Stable name, e.g. `copy-source-missing`.
+        code: &'static str,
+        /// One sentence.
+        message: String,
+        /// Facts.
+        notes: Vec<String>,
+        /// Ways out.
+        help: Vec<String>,
+        /// The words of the instruction that it is about (e.g. the source path), so that the caller can mark them.
+        subject: Option<String>,
+    },
+    /// The process of a RUN ended badly.
+    #[error("process {} {}", argv, describe(exit))]
+    Failed {
+        /// The command, for people.
+        argv: String,
+        /// How it ended.
+        exit: crate::sandbox::Exit,
+    },
+    /// Stopped from outside.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+fn describe(exit: &crate::sandbox::Exit) -> String {
+    match exit {
+        crate::sandbox::Exit::Code(code) => format!("ended with exit status {code}"),
+        crate::sandbox::Exit::Signal { oom: true, .. } => "was killed: out of memory".into(),
+        crate::sandbox::Exit::Signal { signal, .. } => format!("was killed by signal {signal}"),
+    }
+}

@@ -1,0 +1,1 @@
+//! RUN: a process in a sandbox on a fresh snapshot.

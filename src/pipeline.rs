@@ -1,0 +1,1 @@
+//! The narrative: from a Dockerfile to a tagged image.

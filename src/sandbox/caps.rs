@@ -1,0 +1,1 @@
+//! Capability sets: what a step keeps.

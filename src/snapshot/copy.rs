@@ -1,0 +1,1 @@
+//! The plain snapshotter: a full copy, compared with its base afterwards.

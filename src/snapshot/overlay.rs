@@ -1,0 +1,1 @@
+//! The overlay snapshotter: layers as lower directories, the upper directory becomes the layer.

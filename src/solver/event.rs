@@ -1,0 +1,105 @@
+//! What a build says while it runs: the only thing that user interfaces see of it.
+
+use crate::base::Digest;
+use crate::diag::Diagnostic;
+use crate::graph::StepId;
+use serde::Serialize;
+
+/// One event. Times are milliseconds since the build began.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The graph is known; all steps in order.
+    Planned {
+        /// Labels by step.
+        steps: Vec<PlannedStep>,
+    },
+    /// A warning or error about the Dockerfile.
+    Diagnostic {
+        /// It.
+        diagnostic: Diagnostic,
+    },
+    /// A step begins to run (it missed the cache).
+    Started {
+        /// Which.
+        step: StepId,
+        /// When.
+        at: u64,
+    },
+    /// Output of a step; whole lines where it wrote whole lines.
+    Output {
+        /// Which.
+        step: StepId,
+        /// `1` stdout, `2` stderr.
+        stream: u8,
+        /// Raw bytes as text (lossy); may drive a terminal, so whoever draws must strip it.
+        text: String,
+    },
+    /// A warning about a step that is no diagnostic of the Dockerfile's text.
+    Note {
+        /// Which.
+        step: StepId,
+        /// It.
+        text: String,
+    },
+    /// A step ended.
+    Finished {
+        /// Which.
+        step: StepId,
+        /// When.
+        at: u64,
+        /// How.
+        outcome: Outcome,
+        /// Its layer, if it made one.
+        layer: Option<Digest>,
+        /// How long it ran, milliseconds; 0 for a hit.
+        millis: u64,
+    },
+    /// Work after the steps: "writing image", "exporting to x.tar".
+    Exporting {
+        /// What.
+        what: String,
+        /// When.
+        at: u64,
+    },
+    /// The image is in the store.
+    Image {
+        /// Digest of the config: the image ID.
+        id: Digest,
+        /// Digest of the manifest.
+        manifest: Digest,
+        /// Names it was given.
+        names: Vec<String>,
+        /// When.
+        at: u64,
+    },
+}
+
+/// A step before it runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedStep {
+    /// Its id.
+    pub id: StepId,
+    /// Its label.
+    pub label: String,
+    /// Its stage.
+    pub stage: String,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Found in the store; nothing was run.
+    Cached,
+    /// Another build ran it while this one waited.
+    Shared,
+    /// Was run.
+    Ran,
+    /// Was run and yielded what an earlier run had yielded: its layer is the earlier one.
+    Same,
+    /// Failed.
+    Failed,
+    /// Was stopped, or never begun, because another step failed or the user interrupted.
+    Cancelled,
+}

@@ -1,0 +1,3 @@
+//! Order, keys, look-up, early cutoff, parallel run, events.
+
+pub mod event;

@@ -1,0 +1,1 @@
+//! Garbage collection: what no ref, container or fresh step record needs.
