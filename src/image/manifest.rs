@@ -1,5 +1,6 @@
 //! Manifests, indexes and descriptors (OCI image-spec "Image Manifest", "Image Index", "Content Descriptors").
 
+use super::{DocumentError, canonical, null_is_default, parse};
 use crate::base::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -27,6 +28,8 @@ pub mod media {
     pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
     /// Docker layer, gzip.
     pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    /// Docker layer, zstd.
+    pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
     /// Docker layer, plain tar.
     pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 }
@@ -42,7 +45,7 @@ pub struct Descriptor {
     /// Bytes.
     pub size: u64,
     /// Free key-value pairs.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
     /// For manifests in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,9 +67,10 @@ pub struct Manifest {
     /// The config blob; its digest is the image ID.
     pub config: Descriptor,
     /// Bottom first.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub layers: Vec<Descriptor>,
     /// Free key-value pairs.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
     /// What rbuild does not know.
     #[serde(flatten)]
@@ -83,11 +87,219 @@ pub struct ImageIndex {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
     /// What it lists.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub manifests: Vec<Descriptor>,
     /// Free key-value pairs.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
     /// What rbuild does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+impl Descriptor {
+    /// A descriptor of a content of `size` bytes.
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+        Descriptor {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+            annotations: BTreeMap::new(),
+            platform: None,
+            extra: Map::new(),
+        }
+    }
+
+    /// How the layer it points to is packed; `None` if it is no layer media type that rbuild knows.
+    pub fn packing(&self) -> Option<Packing> {
+        let base = self.media_type.replace(".nondistributable", "").replace(".foreign", "");
+        match base.as_str() {
+            media::LAYER | media::DOCKER_LAYER => Some(Packing::Plain),
+            media::LAYER_GZIP | media::DOCKER_LAYER_GZIP => Some(Packing::Gzip),
+            media::LAYER_ZSTD | media::DOCKER_LAYER_ZSTD => Some(Packing::Zstd),
+            _ => None,
+        }
+    }
+
+    /// Whether it points to an image manifest, OCI's or docker's.
+    pub fn is_manifest(&self) -> bool {
+        matches!(self.media_type.as_str(), media::MANIFEST | media::DOCKER_MANIFEST)
+    }
+
+    /// Whether it points to an index, OCI's or docker's manifest list.
+    pub fn is_index(&self) -> bool {
+        matches!(self.media_type.as_str(), media::INDEX | media::DOCKER_LIST)
+    }
+
+    /// `os`, `architecture` and `variant` of its platform, as far as they are given.
+    pub fn platform_is(&self, os: &str, architecture: &str) -> bool {
+        let field = |name: &str| self.platform.as_ref().and_then(|p| p.get(name)).and_then(Value::as_str);
+        field("os") == Some(os) && field("architecture") == Some(architecture)
+    }
+}
+
+/// How a layer's tar is packed in its blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all: the blob's digest is the diffID.
+    Plain,
+    /// gzip (RFC 1952), also of several members.
+    Gzip,
+    /// zstd (RFC 8878).
+    Zstd,
+}
+
+impl Manifest {
+    /// An OCI manifest of a config and its layers, bottom first.
+    pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Manifest {
+        Manifest {
+            schema_version: 2,
+            media_type: Some(media::MANIFEST.to_owned()),
+            config,
+            layers,
+            annotations: BTreeMap::new(),
+            extra: Map::new(),
+        }
+    }
+
+    /// Reads a manifest, OCI's or docker's schema 2.
+    ///
+    /// # Errors
+    /// The bytes are no JSON, a field has the wrong shape, or it is not of schema version 2. A document whose own
+    /// `mediaType` says that it is an index is refused too, so that one digest is never read in two ways.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Manifest, DocumentError> {
+        let manifest: Manifest = parse("image manifest", bytes)?;
+        check("image manifest", manifest.schema_version, manifest.media_type.as_deref(), &manifest.extra, "manifests")?;
+        Ok(manifest)
+    }
+
+    /// The canonical bytes: compact JSON with sorted keys.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical(self)
+    }
+
+    /// The media type it goes by.
+    pub fn kind(&self) -> &str {
+        self.media_type.as_deref().unwrap_or(media::MANIFEST)
+    }
+}
+
+impl ImageIndex {
+    /// An OCI index of these manifests.
+    pub fn new(manifests: Vec<Descriptor>) -> ImageIndex {
+        ImageIndex {
+            schema_version: 2,
+            media_type: Some(media::INDEX.to_owned()),
+            manifests,
+            annotations: BTreeMap::new(),
+            extra: Map::new(),
+        }
+    }
+
+    /// Reads an index, OCI's or docker's manifest list.
+    ///
+    /// # Errors
+    /// As [`Manifest::from_bytes`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<ImageIndex, DocumentError> {
+        let index: ImageIndex = parse("image index", bytes)?;
+        check("image index", index.schema_version, index.media_type.as_deref(), &index.extra, "layers")?;
+        Ok(index)
+    }
+
+    /// The canonical bytes: compact JSON with sorted keys.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical(self)
+    }
+}
+
+/// What a document must say of itself before it is believed to be `what`. `foreign` is the field that only the other
+/// kind of document has (the ambiguity of CVE-2021-41190).
+fn check(
+    what: &'static str,
+    schema: u32,
+    media_type: Option<&str>,
+    extra: &Map<String, Value>,
+    foreign: &str,
+) -> Result<(), DocumentError> {
+    let refused = |reason: String| DocumentError { what, reason };
+    if schema != 2 {
+        return Err(refused(format!("schema version {schema} is not supported, 2 is")));
+    }
+    let expected: &[&str] = match what {
+        "image index" => &[media::INDEX, media::DOCKER_LIST],
+        _ => &[media::MANIFEST, media::DOCKER_MANIFEST],
+    };
+    if let Some(found) = media_type.filter(|m| !expected.contains(m)) {
+        return Err(refused(format!("it says that it is '{found}'")));
+    }
+    match extra.contains_key(foreign) {
+        true => Err(refused(format!("it has '{foreign}', which belongs to another kind of document"))),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Manifest {
+        let config = Descriptor::new(media::CONFIG, Digest::of(b"config"), 6);
+        Manifest::new(config, vec![Descriptor::new(media::LAYER, Digest::of(b"layer"), 5)])
+    }
+
+    #[test]
+    fn the_oci_reference_types_accept_what_is_written() {
+        let manifest = sample();
+        let oracle = oci_spec::image::ImageManifest::from_reader(&manifest.to_bytes()[..]).unwrap();
+        assert_eq!(oracle.layers()[0].size(), 5);
+        assert_eq!(oracle.layers()[0].digest().to_string(), Digest::of(b"layer").to_string());
+        let mut entry = Descriptor::new(media::MANIFEST, Digest::of(&manifest.to_bytes()), 9);
+        entry.platform = Some(serde_json::json!({"architecture": "amd64", "os": "linux"}));
+        entry.annotations.insert("org.opencontainers.image.ref.name".into(), "latest".into());
+        let index = ImageIndex::new(vec![entry]);
+        let oracle = oci_spec::image::ImageIndex::from_reader(&index.to_bytes()[..]).unwrap();
+        assert_eq!(oracle.manifests()[0].annotations().as_ref().unwrap().len(), 1);
+        assert!(index.manifests[0].platform_is("linux", "amd64"));
+    }
+
+    #[test]
+    fn documents_round_trip_with_fields_that_are_unknown() {
+        let mut manifest = sample();
+        manifest.extra.insert("artifactType".into(), "x/y".into());
+        manifest.layers[0].extra.insert("urls".into(), serde_json::json!(["https://x"]));
+        let bytes = manifest.to_bytes();
+        assert_eq!(Manifest::from_bytes(&bytes).unwrap(), manifest);
+        assert_eq!(Manifest::from_bytes(&bytes).unwrap().to_bytes(), bytes);
+    }
+
+    #[test]
+    fn a_document_of_two_kinds_or_an_old_one_is_refused() {
+        let cases = [
+            (r#"{"schemaVersion":1}"#, "config"),
+            (r#"{"schemaVersion":1,"config":C,"layers":[]}"#, "schema version 1"),
+            (r#"{"schemaVersion":2,"config":C,"layers":[],"manifests":[]}"#, "'manifests'"),
+            (r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","config":C}"#, "index"),
+            (r#"{"schemaVersion":2,"config":C,"layers":[{"mediaType":"x","digest":"md5:1","size":1}]}"#, "md5:1"),
+            (r#"{"schemaVersion":2,"config":C,"layers":[{"mediaType":"x","digest":"D","size":-1}]}"#, "-1"),
+        ];
+        let digest = Digest::of(b"").to_string();
+        let config = format!(r#"{{"mediaType":"x","digest":"{digest}","size":2}}"#);
+        for (text, reason) in cases {
+            let text = text.replace('C', &config).replace("\"D\"", &format!("\"{digest}\""));
+            let error = Manifest::from_bytes(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+        let error = ImageIndex::from_bytes(&sample().to_bytes()).unwrap_err().to_string();
+        assert!(error.contains("image.manifest"), "{error}");
+    }
+
+    #[test]
+    fn packing_is_read_from_every_layer_media_type() {
+        let packing = |media_type: &str| Descriptor::new(media_type, Digest::of(b""), 0).packing();
+        assert_eq!(packing(media::LAYER_ZSTD), Some(Packing::Zstd));
+        assert_eq!(packing(media::DOCKER_LAYER), Some(Packing::Plain));
+        assert_eq!(packing("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"), Some(Packing::Gzip));
+        assert_eq!(packing("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"), Some(Packing::Gzip));
+        assert_eq!(packing("application/vnd.in-toto+json"), None);
+    }
 }
