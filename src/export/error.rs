@@ -1,0 +1,92 @@
+//! What can go wrong with an image on its way into or out of the store.
+
+use crate::base::{Digest, IoError};
+use crate::image::{DocumentError, ReferenceError};
+use crate::store::StoreError;
+use crate::tree::TreeError;
+
+/// A failure of an operation on images.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The merged tree could not be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A text is no image name.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// A name that is to be given carries a digest.
+    #[error("'{0}' carries a digest; an image is tagged with a name alone")]
+    PinnedTag(String),
+    /// No image goes by that name or ID.
+    #[error("no image '{text}' is in the store")]
+    NotFound {
+        /// As asked for.
+        text: String,
+        /// A name or ID that is there and looks like it.
+        near: Option<String>,
+    },
+    /// An ID prefix fits several images.
+    #[error("'{text}' fits several images: {}", ids.join(", "))]
+    Ambiguous {
+        /// As asked for.
+        text: String,
+        /// Short IDs of those it fits, sorted.
+        ids: Vec<String>,
+    },
+    /// An image named by ID would lose several names at once.
+    #[error("image {id} has several names ({}); remove them one by one, or all with --force", names.join(", "))]
+    SeveralNames {
+        /// Short ID.
+        id: String,
+        /// Its familiar names.
+        names: Vec<String>,
+    },
+    /// A stored or loaded document is not valid.
+    #[error("{place}: {source}")]
+    Document {
+        /// Digest or archive member.
+        place: String,
+        /// Why.
+        source: DocumentError,
+    },
+    /// An image's parts contradict each other.
+    #[error("image {image} is inconsistent: {reason}")]
+    Inconsistent {
+        /// Name, ID or archive member.
+        image: String,
+        /// How.
+        reason: String,
+    },
+    /// A layer of an image is not in the store.
+    #[error("layer {layer} of image {image} is not in the store")]
+    LayerMissing {
+        /// Name or ID.
+        image: String,
+        /// diffID.
+        layer: Digest,
+    },
+}
+
+impl ExportError {
+    /// Whether something that was named is not there (exit code 4).
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, ExportError::NotFound { .. })
+    }
+
+    /// What the user could do about it.
+    pub fn help(&self) -> Vec<String> {
+        match self {
+            ExportError::NotFound { near: Some(near), .. } => vec![format!("did you mean '{near}'?")],
+            ExportError::NotFound { near: None, .. } => vec!["`rbuild images` lists what is there".to_owned()],
+            ExportError::Ambiguous { .. } => vec!["give more digits of the ID, or a name".to_owned()],
+            ExportError::LayerMissing { .. } => vec!["`rbuild fsck` tells what else is missing".to_owned()],
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Stored images: found by name, ID or ID prefix, listed, named and unnamed.
+//!
+//! The store's refs map a full name (`docker.io/library/debian:12`) to a manifest digest. An image without a name is
+//! kept by a ref that is its own ID (`sha256:…`), which no name can be.
+
+use super::ExportError;
+use crate::base::{Digest, clock};
+use crate::diag::suggest;
+use crate::image::{Descriptor, ImageConfig, Manifest, Reference};
+use crate::store::Store;
+use crate::tree::{Rootfs, Trees};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A stored image.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Digest of the manifest.
+    pub manifest_digest: Digest,
+    /// Image ID: digest of the config.
+    pub id: Digest,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The config.
+    pub config: ImageConfig,
+    /// Its names, sorted; empty if it is kept by ID alone.
+    pub names: Vec<Reference>,
+}
+
+impl Image {
+    /// A short text for messages: its first name, else its short ID.
+    pub fn label(&self) -> String {
+        self.names.first().map_or_else(|| self.id.short(), Reference::familiar)
+    }
+
+    /// Each layer's diffID beside the descriptor of its blob, bottom first.
+    pub fn layers(&self) -> impl Iterator<Item = (&Digest, &Descriptor)> {
+        self.config.rootfs.diff_ids.iter().zip(&self.manifest.layers)
+    }
+
+    /// When it was made, seconds since the epoch.
+    pub fn created(&self) -> Option<i64> {
+        self.config.created.as_deref().and_then(clock::parse_rfc3339)
+    }
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// `None`: kept without a name.
+    pub name: Option<Reference>,
+    /// Image ID.
+    pub id: Digest,
+    /// Digest of the manifest.
+    pub manifest: Digest,
+    /// Seconds since the epoch.
+    pub created: Option<i64>,
+    /// Sum of its layers' file sizes in bytes.
+    pub size: u64,
+    /// `os/arch[/variant]`.
+    pub platform: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// All images.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Newest first, then by name.
+    pub images: Vec<Listed>,
+    /// Refs whose image cannot be read, and why.
+    pub damaged: Vec<(String, ExportError)>,
+}
+
+/// What [`remove`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Familiar names that are gone.
+    pub untagged: Vec<String>,
+    /// The image, if it was its last name: its content goes with the next collection.
+    pub deleted: Option<Digest>,
+}
+
+/// Reads the image of a manifest; `names` is left empty.
+///
+/// # Errors
+/// Its documents are not stored, damaged or contradict each other.
+pub fn read(store: &Store, manifest_digest: &Digest) -> Result<Image, ExportError> {
+    let document = |digest: &Digest| {
+        let place = digest.to_string();
+        move |source| ExportError::Document { place, source }
+    };
+    let manifest = Manifest::from_bytes(&store.read_blob(manifest_digest)?).map_err(document(manifest_digest))?;
+    let id = manifest.config.digest;
+    let config = ImageConfig::from_bytes(&store.read_blob(&id)?).map_err(document(&id))?;
+    if config.rootfs.diff_ids.len() != manifest.layers.len() {
+        let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
+        let reason = format!("the manifest lists {layers} layers and the config {diff_ids}");
+        return Err(ExportError::Inconsistent { image: id.short(), reason });
+    }
+    Ok(Image { manifest_digest: *manifest_digest, id, manifest, config, names: Vec::new() })
+}
+
+/// Finds an image by name, by image ID, by manifest digest, or by an ID prefix that fits one image alone. A full ID
+/// counts first, then a name, then a prefix, as docker has it; a name without a registry is also looked for under
+/// `localhost/`, where podman and buildah put their own images.
+///
+/// # Errors
+/// [`ExportError::NotFound`] with a likely meant name, [`ExportError::Ambiguous`], or the image cannot be read.
+pub fn resolve(store: &Store, text: &str) -> Result<Image, ExportError> {
+    let refs = store.refs()?;
+    let found = match find(store, &refs, text)? {
+        Some(manifest) => manifest,
+        None => return Err(ExportError::NotFound { text: text.to_owned(), near: near(&refs, text) }),
+    };
+    let mut image = read(store, &found)?;
+    image.names = names_of(&refs, &found);
+    Ok(image)
+}
+
+/// Finds the manifest of a named image alone, without reading the list of refs where the name is exact: the quick
+/// way for a warm build.
+///
+/// # Errors
+/// The store failed.
+pub fn find_name(store: &Store, name: &Reference) -> Result<Option<Digest>, ExportError> {
+    if let Some(digest) = &name.digest {
+        return Ok(store.has_blob(digest).then_some(*digest));
+    }
+    if let Some(found) = store.get_ref(&name.key())? {
+        return Ok(Some(found));
+    }
+    let local = match (name.registry.as_str(), name.repository.strip_prefix("library/")) {
+        ("docker.io", Some(short)) => {
+            Reference { registry: "localhost".into(), repository: short.into(), ..name.clone() }
+        }
+        _ => return Ok(None),
+    };
+    Ok(store.get_ref(&local.key())?)
+}
+
+fn find(store: &Store, refs: &[(String, Digest)], text: &str) -> Result<Option<Digest>, ExportError> {
+    if let Ok(digest) = text.parse::<Digest>() {
+        return by_prefix(store, refs, text, &digest.hex());
+    }
+    if let Ok(name) = text.parse::<Reference>() {
+        if let Some(found) = find_name(store, &name)? {
+            return Ok(Some(found));
+        }
+    }
+    let prefix = text.strip_prefix("sha256:").unwrap_or(text);
+    let hex =
+        !prefix.is_empty() && prefix.len() <= 64 && prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if hex { by_prefix(store, refs, text, prefix) } else { Ok(None) }
+}
+
+fn by_prefix(
+    store: &Store,
+    refs: &[(String, Digest)],
+    text: &str,
+    prefix: &str,
+) -> Result<Option<Digest>, ExportError> {
+    let mut found: BTreeMap<Digest, Digest> = BTreeMap::new();
+    for (_, manifest) in refs {
+        // A damaged image must not hide the others; asked for by its name it is reported.
+        let Ok(image) = read(store, manifest) else { continue };
+        if image.id.hex().starts_with(prefix) || (prefix.len() == 64 && manifest.hex() == prefix) {
+            found.insert(image.id, *manifest);
+        }
+    }
+    match found.len() {
+        0 | 1 => Ok(found.into_values().next()),
+        _ => {
+            let ids = found.keys().map(Digest::short).collect();
+            Err(ExportError::Ambiguous { text: text.to_owned(), ids })
+        }
+    }
+}
+
+/// A stored name that `text` was likely meant to be: another tag of the same repository, else a near spelling.
+fn near(refs: &[(String, Digest)], text: &str) -> Option<String> {
+    let known: Vec<Reference> = refs.iter().filter_map(|(key, _)| key.parse().ok()).collect();
+    if let Ok(wanted) = text.parse::<Reference>() {
+        if let Some(sibling) = known.iter().find(|k| k.registry == wanted.registry && k.repository == wanted.repository)
+        {
+            return Some(sibling.familiar());
+        }
+    }
+    let full: Vec<String> = known.iter().map(Reference::familiar).collect();
+    let bare: Vec<String> = known.iter().map(Reference::familiar_name).collect();
+    let candidates = full.iter().chain(&bare).map(String::as_str);
+    suggest::nearest(text, candidates).map(str::to_owned)
+}
+
+fn names_of(refs: &[(String, Digest)], manifest: &Digest) -> Vec<Reference> {
+    let mut names: Vec<Reference> =
+        refs.iter().filter(|(_, m)| m == manifest).filter_map(|(key, _)| key.parse().ok()).collect();
+    names.sort();
+    names
+}
+
+/// Every image, a line for each of its names.
+///
+/// # Errors
+/// The refs cannot be read; an image that cannot be is listed in [`Listing::damaged`].
+pub fn list(store: &Store) -> Result<Listing, ExportError> {
+    let refs = store.refs()?;
+    let mut listing = Listing::default();
+    for (key, manifest) in &refs {
+        let name: Option<Reference> = key.parse().ok();
+        if name.is_none() && !names_of(&refs, manifest).is_empty() {
+            continue;
+        }
+        let line = read(store, manifest).and_then(|image| {
+            Ok(Listed {
+                name,
+                id: image.id,
+                manifest: *manifest,
+                created: image.created(),
+                size: size(store, &image)?,
+                platform: image.config.platform(),
+                labels: image.config.config.labels.unwrap_or_default(),
+            })
+        });
+        match line {
+            Ok(line) => listing.images.push(line),
+            Err(error) => listing.damaged.push((key.clone(), error)),
+        }
+    }
+    listing.images.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.name.cmp(&b.name)));
+    Ok(listing)
+}
+
+/// Sum of the file sizes of an image's layers in bytes, layers that are missing left out.
+///
+/// # Errors
+/// The store failed.
+pub fn size(store: &Store, image: &Image) -> Result<u64, ExportError> {
+    let mut sum = 0;
+    for layer in &image.config.rootfs.diff_ids {
+        sum += store.layer(layer)?.map_or(0, |info| info.size);
+    }
+    Ok(sum)
+}
+
+/// Gives an image a name, taking it from any other. The image's keep-by-ID ref, if it has one, goes.
+///
+/// # Errors
+/// The name carries a digest, the manifest is not stored, or the store failed.
+pub fn tag(store: &Store, manifest: &Digest, name: &Reference) -> Result<(), ExportError> {
+    if name.digest.is_some() {
+        return Err(ExportError::PinnedTag(name.familiar()));
+    }
+    let image = read(store, manifest)?;
+    store.set_ref(&name.key(), manifest)?;
+    store.remove_ref(&image.id.to_string())?;
+    Ok(())
+}
+
+/// Keeps an image that has no name (yet): it is listed as `<none>` and found by its ID.
+///
+/// # Errors
+/// The image cannot be read, or the store failed.
+pub fn keep(store: &Store, manifest: &Digest) -> Result<(), ExportError> {
+    let image = read(store, manifest)?;
+    if names_of(&store.refs()?, manifest).is_empty() {
+        store.set_ref(&image.id.to_string(), manifest)?;
+    }
+    Ok(())
+}
+
+/// Takes a name from an image, or all of them if `text` is an ID; the image itself is dropped with its last name.
+///
+/// # Errors
+/// As [`resolve`]; and [`ExportError::SeveralNames`] for an ID with several names, unless `force`.
+pub fn remove(store: &Store, text: &str, force: bool) -> Result<Removed, ExportError> {
+    let refs = store.refs()?;
+    // A name whose image cannot be read can still be taken away.
+    if let Ok(name) = text.parse::<Reference>() {
+        if name.digest.is_none() {
+            if let Some((key, manifest)) = refs.iter().find(|(key, _)| *key == name.key()) {
+                store.remove_ref(key)?;
+                let last = !refs.iter().any(|(other, m)| m == manifest && other != key);
+                let deleted = if last { Some(read(store, manifest).map_or(*manifest, |i| i.id)) } else { None };
+                return Ok(Removed { untagged: vec![name.familiar()], deleted });
+            }
+        }
+    }
+    let image = resolve(store, text)?;
+    let names: Vec<String> = image.names.iter().map(Reference::familiar).collect();
+    if names.len() > 1 && !force {
+        return Err(ExportError::SeveralNames { id: image.id.short(), names });
+    }
+    for (key, _) in refs.iter().filter(|(_, m)| *m == image.manifest_digest) {
+        store.remove_ref(key)?;
+    }
+    Ok(Removed { untagged: names, deleted: Some(image.id) })
+}
+
+/// The root filesystem of an image.
+///
+/// # Errors
+/// A layer of it is not in the store, or its tree cannot be made.
+pub fn rootfs(trees: &Trees<'_>, config: &ImageConfig) -> Result<Rootfs, ExportError> {
+    Ok(trees.of_layers(&config.rootfs.diff_ids)?)
+}
+
+/// What the images of a store need: everything else is garbage as far as images go.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// Manifests, configs and the layer blobs that are kept packed.
+    pub blobs: BTreeSet<Digest>,
+    /// diffIDs.
+    pub layers: BTreeSet<Digest>,
+}
+
+/// Collects what the refs reach. A damaged image keeps what can still be read of it.
+///
+/// # Errors
+/// The refs cannot be read.
+pub fn live(store: &Store) -> Result<Live, ExportError> {
+    let mut live = Live::default();
+    for (_, manifest) in store.refs()? {
+        live.blobs.insert(manifest);
+        let Some(document) = store.read_blob(&manifest).ok().and_then(|b| Manifest::from_bytes(&b).ok()) else {
+            continue;
+        };
+        live.blobs.insert(document.config.digest);
+        live.blobs.extend(document.layers.iter().map(|l| l.digest));
+        let config = store.read_blob(&document.config.digest).ok().and_then(|b| ImageConfig::from_bytes(&b).ok());
+        live.layers.extend(config.into_iter().flat_map(|c| c.rootfs.diff_ids));
+    }
+    Ok(live)
+}
