@@ -1,2 +1,5 @@
-//! The `rbuild` program.
-fn main() {}
+//! The `rbuild` program: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    rbuild::cli::main()
+}

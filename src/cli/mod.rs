@@ -1,1 +1,118 @@
-//! clap commands, one thin file each.
+//! clap commands, one thin file each: they turn arguments into a call of the library, and its answer into text and an
+//! exit code.
+
+pub mod build;
+mod command_line;
+mod completion;
+pub mod config;
+pub mod failure;
+pub mod interrupt;
+mod man;
+pub mod manifest;
+mod panic;
+pub mod values;
+mod version;
+
+use crate::ui;
+use clap::{Parser, Subcommand};
+use config::Config;
+use failure::{Code, Failure};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rbuild",
+    version,
+    about = "Builds container images from Dockerfiles: no daemon, no root",
+    after_help = failure::EXIT_CODES,
+    arg_required_else_help = true,
+    disable_help_subcommand = false,
+    max_term_width = 110
+)]
+pub struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, clap::Args)]
+struct Globals {
+    /// The store's directory [default: /var/lib/rbuild as root, $XDG_DATA_HOME/rbuild otherwise]
+    #[arg(long, global = true, env = "RBUILD_ROOT", value_name = "DIR", hide_env_values = true)]
+    root: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print a completion script for a shell
+    Completion(completion::CompletionArgs),
+    /// Print the manual page, or write all of them
+    Man(man::ManArgs),
+    /// Print the version
+    Version(version::VersionArgs),
+}
+
+/// What every command gets beside its own arguments.
+#[derive(Debug)]
+pub struct Session {
+    /// `--root` or RBUILD_ROOT.
+    root: Option<PathBuf>,
+    /// The configuration files.
+    pub config: Config,
+    /// Whether `build` was not written out.
+    pub guessed: bool,
+}
+
+impl Session {
+    /// The store's directory.
+    pub fn store_root(&self) -> Result<PathBuf, Failure> {
+        self.config.store_root(self.root.clone())
+    }
+}
+
+/// Runs the program on the process's arguments.
+pub fn main() -> ExitCode {
+    panic::install();
+    let (args, guessed) = command_line::with_default_command::<Cli>(std::env::args_os().collect());
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A reader that has gone is no reason to complain.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(Code::Usage as u8) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(cli, guessed) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            ui::report::failure(&failure.diagnostics, failure.error.as_deref(), &failure.help);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(cli: Cli, guessed: bool) -> Result<u8, Failure> {
+    let _session = Session { root: cli.globals.root, config: Config::load()?, guessed };
+    match &cli.command {
+        Command::Completion(args) => completion::run(args)?,
+        Command::Man(args) => man::run(args)?,
+        Command::Version(args) => version::run(args)?,
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,58 @@
+//! The command line before clap sees it: `rbuild -t x .` is `rbuild build -t x .`.
+
+use clap::CommandFactory;
+use std::ffi::OsString;
+
+/// Inserts `build` where the first argument that is not a global option is no command. Gives the arguments and whether
+/// the command was inserted.
+pub fn with_default_command<C: CommandFactory>(mut args: Vec<OsString>) -> (Vec<OsString>, bool) {
+    let command = C::command();
+    let mut at = 1;
+    while let Some(arg) = args.get(at) {
+        let Some(text) = arg.to_str() else { break };
+        let Some(name) = text.strip_prefix("--").map(|t| t.split('=').next().unwrap_or(t)) else { break };
+        let Some(option) = command.get_arguments().find(|a| a.is_global_set() && a.get_long() == Some(name)) else {
+            break;
+        };
+        let takes_value = option.get_action().takes_values() && !text.contains('=');
+        at += if takes_value { 2 } else { 1 };
+    }
+    let is_build = match args.get(at).map(|a| a.to_str()) {
+        None => false,
+        Some(Some("help" | "-h" | "--help" | "-V" | "--version")) => false,
+        Some(Some(word)) => command.find_subcommand(word).is_none(),
+        Some(None) => true,
+    };
+    if is_build {
+        args.insert(at, "build".into());
+    }
+    (args, is_build)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn build_is_the_default_command() {
+        let cases = [
+            ("", ""),
+            ("-t x .", "build -t x ."),
+            (".", "build ."),
+            ("--root /s -t x .", "--root /s build -t x ."),
+            ("--root=/s .", "--root=/s build ."),
+            ("--root /s version", "--root /s version"),
+            ("--root", "--root"),
+            ("build .", "build ."),
+            ("--help", "--help"),
+            ("help build", "help build"),
+            ("-V", "-V"),
+            ("--quiet .", "build --quiet ."),
+        ];
+        for (given, expected) in cases {
+            let args = |text: &str| format!("rbuild {text}").split_whitespace().map(OsString::from).collect::<Vec<_>>();
+            assert_eq!(with_default_command::<Cli>(args(given)).0, args(expected), "{given}");
+        }
+    }
+}

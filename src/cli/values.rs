@@ -1,0 +1,446 @@
+//! Values of options that have a grammar of their own: `key=value`, docker's comma-separated fields, secrets, named
+//! contexts, outputs. Parsing touches no file; whoever uses a value opens what it names.
+
+use crate::base::IoError;
+use crate::base::fs::{self, Context};
+use crate::graph::Network;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The most that a secret may hold, in bytes (BuildKit's limit).
+pub const SECRET_LIMIT: u64 = 500 * 1024;
+
+/// `K=V`, or `K` alone, which takes the value from the environment of rbuild.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyMaybeValue {
+    /// Before the first `=`.
+    pub key: String,
+    /// After it.
+    pub value: Option<String>,
+}
+
+impl KeyMaybeValue {
+    /// For clap.
+    pub fn parse(text: &str) -> Result<KeyMaybeValue, String> {
+        let (key, value) = match text.split_once('=') {
+            Some((key, value)) => (key, Some(value.to_owned())),
+            None => (text, None),
+        };
+        if key.is_empty() {
+            return Err("the name before '=' is empty; expected NAME=VALUE".into());
+        }
+        Ok(KeyMaybeValue { key: key.to_owned(), value })
+    }
+
+    /// The pair, with the value looked up in the environment if none was written; `None` if it is unset there.
+    pub fn resolve(&self) -> Option<(String, String)> {
+        let value = self.value.clone().or_else(|| std::env::var(&self.key).ok())?;
+        Some((self.key.clone(), value))
+    }
+}
+
+/// Splits docker's option lists (`type=tar,dest=x`) as RFC 4180 fields: a field in double quotes may hold commas, and
+/// `""` inside it stands for one quote.
+pub fn fields(text: &str) -> Result<Vec<String>, String> {
+    let mut fields = Vec::new();
+    let mut rest = text;
+    loop {
+        let Some(quoted) = rest.strip_prefix('"') else {
+            let (field, tail) = rest.split_once(',').map_or((rest, None), |(f, t)| (f, Some(t)));
+            if field.contains('"') {
+                return Err(format!("a quote inside the field '{field}'; quote the whole field: \"{field}\""));
+            }
+            fields.push(field.to_owned());
+            match tail {
+                Some(tail) => rest = tail,
+                None => return Ok(fields),
+            }
+            continue;
+        };
+        let mut field = String::new();
+        let mut chars = quoted.char_indices().peekable();
+        let end = loop {
+            match chars.next() {
+                None => return Err("a quoted field does not end".into()),
+                Some((_, '"')) if chars.peek().is_some_and(|(_, c)| *c == '"') => {
+                    chars.next();
+                    field.push('"');
+                }
+                Some((at, '"')) => break at + 1,
+                Some((_, c)) => field.push(c),
+            }
+        };
+        fields.push(field);
+        match quoted[end..].strip_prefix(',') {
+            Some(tail) => rest = tail,
+            None if quoted[end..].is_empty() => return Ok(fields),
+            None => return Err(format!("'{}' follows a quoted field; expected ','", &quoted[end..])),
+        }
+    }
+}
+
+/// The fields as pairs; a field without `=` has an empty value.
+fn pairs(text: &str) -> Result<Vec<(String, Option<String>)>, String> {
+    Ok(fields(text)?
+        .into_iter()
+        .map(|field| match field.split_once('=') {
+            Some((key, value)) => (key.trim().to_ascii_lowercase(), Some(value.to_owned())),
+            None => (field.trim().to_owned(), None),
+        })
+        .collect())
+}
+
+/// Where a secret's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A file.
+    File(PathBuf),
+    /// A variable of rbuild's environment.
+    Env(String),
+}
+
+/// `--secret id=x[,src=path|,env=VAR]`. Without a source: the variable named as the id if it is set, else the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretArg {
+    /// What `RUN --mount=type=secret,id=…` asks for.
+    pub id: String,
+    /// As written; `None`: by id.
+    pub source: Option<SecretSource>,
+}
+
+/// A secret that can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// Its file can't be read.
+    #[error("secret '{id}': {source}")]
+    File {
+        /// The id.
+        id: String,
+        /// Why.
+        source: IoError,
+    },
+    /// Its variable is not set.
+    #[error("secret '{id}': the variable '{name}' is not set")]
+    Unset {
+        /// The id.
+        id: String,
+        /// The variable.
+        name: String,
+    },
+    /// Larger than [`SECRET_LIMIT`].
+    #[error("secret '{id}' is larger than {} KiB", SECRET_LIMIT / 1024)]
+    TooLarge {
+        /// The id.
+        id: String,
+    },
+}
+
+impl SecretArg {
+    /// For clap.
+    pub fn parse(text: &str) -> Result<SecretArg, String> {
+        let (mut id, mut file, mut env, mut kind) = (None, None, None, None);
+        for (key, value) in pairs(text)? {
+            let value = value.ok_or_else(|| format!("'{key}' needs a value, as in {key}=…"))?;
+            match key.as_str() {
+                "id" => id = Some(value),
+                "src" | "source" => file = Some(value),
+                "env" => env = Some(value),
+                "type" if value == "file" || value == "env" => kind = Some(value),
+                "type" => return Err(format!("unknown secret type '{value}' (file, env)")),
+                other => return Err(format!("unknown key '{other}' (id, src, env, type)")),
+            }
+        }
+        let id = id.filter(|id| !id.is_empty()).ok_or("a secret needs an id, as in id=token,src=token.txt")?;
+        // type=env turns `src` into the name of a variable, as BuildKit has it.
+        if kind.as_deref() == Some("env") && env.is_none() {
+            env = Some(file.take().unwrap_or_else(|| id.clone()));
+        }
+        let source = match (file, env) {
+            (Some(_), Some(_)) => return Err("a secret has either 'src' or 'env'".into()),
+            (Some(path), None) => Some(SecretSource::File(path.into())),
+            (None, Some(name)) => Some(SecretSource::Env(name)),
+            (None, None) if kind.is_some() => Some(SecretSource::File(id.clone().into())),
+            (None, None) => None,
+        };
+        Ok(SecretArg { id, source })
+    }
+
+    /// Reads the value.
+    pub fn read(&self) -> Result<Vec<u8>, SecretError> {
+        let by_id = || match std::env::var_os(&self.id) {
+            Some(_) => SecretSource::Env(self.id.clone()),
+            None => SecretSource::File(self.id.clone().into()),
+        };
+        let value = match self.source.clone().unwrap_or_else(by_id) {
+            SecretSource::Env(name) => match std::env::var_os(&name) {
+                Some(value) => std::os::unix::ffi::OsStringExt::into_vec(value),
+                None => return Err(SecretError::Unset { id: self.id.clone(), name }),
+            },
+            SecretSource::File(path) => self.read_file(&path).map_err(|source| {
+                let id = self.id.clone();
+                SecretError::File { id, source }
+            })?,
+        };
+        if value.len() as u64 > SECRET_LIMIT {
+            return Err(SecretError::TooLarge { id: self.id.clone() });
+        }
+        Ok(value)
+    }
+
+    fn read_file(&self, path: &Path) -> Result<Vec<u8>, IoError> {
+        let mut value = Vec::new();
+        fs::open(path)?.take(SECRET_LIMIT + 1).read_to_end(&mut value).at("read", path)?;
+        Ok(value)
+    }
+}
+
+/// What a `--build-context` stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContextSource {
+    /// A directory of this host.
+    Directory(PathBuf),
+    /// `docker-image://REF`: a stored image, said outright.
+    Image(String),
+    /// A word that is a directory if there is one of that name, else the name of a stored image.
+    Either(String),
+}
+
+/// `--build-context name=path|docker-image://ref|ref`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextArg {
+    /// What FROM and `--from` call it.
+    pub name: String,
+    /// What it stands for.
+    pub source: ContextSource,
+}
+
+impl ContextArg {
+    /// For clap.
+    pub fn parse(text: &str) -> Result<ContextArg, String> {
+        let (name, value) = text.split_once('=').ok_or("expected NAME=DIRECTORY or NAME=docker-image://IMAGE")?;
+        if name.is_empty() || value.is_empty() {
+            return Err("the name and the value must not be empty".into());
+        }
+        let source = match value.split_once("://") {
+            Some(("docker-image", image)) => ContextSource::Image(image.to_owned()),
+            Some((scheme, _)) => return Err(format!("contexts from '{scheme}://' are not supported")),
+            None if value.starts_with(['/', '.', '~']) => ContextSource::Directory(value.into()),
+            None => ContextSource::Either(value.to_owned()),
+        };
+        Ok(ContextArg { name: name.to_owned(), source })
+    }
+}
+
+/// A form that an image can leave the store in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputKind {
+    /// An OCI layout in a tar, which docker reads too.
+    Oci,
+    /// A docker archive.
+    Docker,
+    /// The root filesystem as one tar.
+    Tar,
+    /// The root filesystem as a directory.
+    Local,
+}
+
+/// Where an output goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputDest {
+    /// Standard output (`dest=-`).
+    Stdout,
+    /// A file, or a directory where the form is one.
+    Path(PathBuf),
+}
+
+/// `-o type=oci|docker|tar|local,dest=…[,tar=false]`, or `-o DIR`, or `-o -`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputArg {
+    /// The form.
+    pub kind: OutputKind,
+    /// Where to.
+    pub dest: OutputDest,
+    /// `tar=false` (oci): an unpacked layout directory instead of an archive.
+    pub unpacked: bool,
+}
+
+impl OutputArg {
+    /// For clap.
+    pub fn parse(text: &str) -> Result<OutputArg, String> {
+        let dest = |path: &str| match path {
+            "-" => OutputDest::Stdout,
+            path => OutputDest::Path(path.into()),
+        };
+        let given = pairs(text)?;
+        if let [(word, None)] = given.as_slice() {
+            let kind = if word == "-" { OutputKind::Tar } else { OutputKind::Local };
+            return Ok(OutputArg { kind, dest: dest(word), unpacked: false });
+        }
+        let (mut kind, mut to, mut unpacked) = (None, None, false);
+        for (key, value) in given {
+            let value = value.ok_or_else(|| format!("'{key}' needs a value, as in {key}=…"))?;
+            match key.as_str() {
+                "type" => {
+                    kind = Some(match value.as_str() {
+                        "oci" => OutputKind::Oci,
+                        "docker" => OutputKind::Docker,
+                        "tar" => OutputKind::Tar,
+                        "local" => OutputKind::Local,
+                        other => return Err(format!("unknown output type '{other}' (oci, docker, tar, local)")),
+                    })
+                }
+                "dest" => to = Some(dest(&value)),
+                "tar" => {
+                    unpacked = match value.as_str() {
+                        "true" | "1" => false,
+                        "false" | "0" => true,
+                        other => return Err(format!("'tar={other}' is neither true nor false")),
+                    }
+                }
+                other => return Err(format!("unknown key '{other}' (type, dest, tar)")),
+            }
+        }
+        let kind = kind.ok_or("an output needs a type, as in type=oci,dest=image.tar")?;
+        let dest = match (to, kind) {
+            (Some(OutputDest::Stdout), OutputKind::Local) => return Err("type=local can't go to '-'".into()),
+            (Some(OutputDest::Stdout), _) if unpacked => return Err("tar=false can't go to '-'".into()),
+            (Some(dest), _) => dest,
+            (None, OutputKind::Local) => return Err("type=local needs dest=DIRECTORY".into()),
+            (None, _) if unpacked => return Err("tar=false needs dest=DIRECTORY".into()),
+            (None, _) => OutputDest::Stdout,
+        };
+        if unpacked && kind != OutputKind::Oci {
+            return Err("only type=oci has an unpacked form (tar=false)".into());
+        }
+        Ok(OutputArg { kind, dest, unpacked })
+    }
+}
+
+impl fmt::Display for OutputDest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OutputDest::Stdout => f.write_str("standard output"),
+            OutputDest::Path(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// For clap: `host` or `none`.
+pub fn network() -> impl clap::builder::TypedValueParser<Value = Network> {
+    PossibleValuesParser::new([Network::Host.name(), Network::None.name()])
+        .map(|word| if word == Network::None.name() { Network::None } else { Network::Host })
+}
+
+/// A number of bytes with docker's suffixes: `64m`, `1g`, `512k`, `1048576`, `64mb`.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let bad = || format!("'{text}' is not a size (64m, 1g, 1048576)");
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &lower[digits.len()..] {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return Err(bad()),
+    };
+    let number: u64 = digits.parse().map_err(|_| bad())?;
+    number.checked_mul(1 << shift).ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_split_as_csv() {
+        let cases: [(&str, Result<&[&str], ()>); 7] = [
+            ("a,b", Ok(&["a", "b"])),
+            ("", Ok(&[""])),
+            (r#""a,b",c"#, Ok(&["a,b", "c"])),
+            (r#""say ""x""",c"#, Ok(&["say \"x\"", "c"])),
+            (r#""open"#, Err(())),
+            (r#""a"b"#, Err(())),
+            (r#"a"b"#, Err(())),
+        ];
+        for (text, expected) in cases {
+            let found = fields(text);
+            assert_eq!(found.as_deref().map_err(|_| ()).ok(), expected.ok().map(to_strings).as_deref(), "{text}");
+        }
+    }
+
+    fn to_strings(words: &[&str]) -> Vec<String> {
+        words.iter().map(|w| (*w).to_owned()).collect()
+    }
+
+    #[test]
+    fn secrets_name_a_file_a_variable_or_neither() {
+        let file = |p: &str| Some(SecretSource::File(p.into()));
+        let env = |n: &str| Some(SecretSource::Env(n.into()));
+        let cases = [
+            ("id=a", "a", None),
+            ("id=a,src=b", "a", file("b")),
+            ("id=a,source=b", "a", file("b")),
+            ("id=a,env=B", "a", env("B")),
+            ("id=a,type=env", "a", env("a")),
+            ("type=env,id=a,src=B", "a", env("B")),
+            ("id=a,type=file", "a", file("a")),
+            (r#"id=a,"src=x,y""#, "a", file("x,y")),
+        ];
+        for (text, id, source) in cases {
+            assert_eq!(SecretArg::parse(text), Ok(SecretArg { id: id.into(), source }), "{text}");
+        }
+        for bad in ["", "src=x", "id=", "id=a,src=b,env=c", "id=a,mode=1", "id=a,type=x", "id"] {
+            assert!(SecretArg::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn contexts_tell_directories_from_images() {
+        let cases = [
+            ("a=/", ContextSource::Directory("/".into())),
+            ("a=../x", ContextSource::Directory("../x".into())),
+            ("a=docker-image://debian:12", ContextSource::Image("debian:12".into())),
+            ("a=debian", ContextSource::Either("debian".into())),
+        ];
+        for (text, source) in cases {
+            assert_eq!(ContextArg::parse(text), Ok(ContextArg { name: "a".into(), source }), "{text}");
+        }
+        for bad in ["a", "=x", "a=", "a=https://x/y.git"] {
+            assert!(ContextArg::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn outputs_have_a_form_and_a_place() {
+        let path = |p: &str| OutputDest::Path(p.into());
+        let cases = [
+            ("out", OutputKind::Local, path("out"), false),
+            ("-", OutputKind::Tar, OutputDest::Stdout, false),
+            ("type=oci,dest=x.tar", OutputKind::Oci, path("x.tar"), false),
+            ("type=oci,dest=x,tar=false", OutputKind::Oci, path("x"), true),
+            ("type=docker", OutputKind::Docker, OutputDest::Stdout, false),
+            ("type=tar,dest=-", OutputKind::Tar, OutputDest::Stdout, false),
+            (r#"type=local,"dest=a,b""#, OutputKind::Local, path("a,b"), false),
+        ];
+        for (text, kind, dest, unpacked) in cases {
+            assert_eq!(OutputArg::parse(text), Ok(OutputArg { kind, dest, unpacked }), "{text}");
+        }
+        for bad in ["type=local", "type=local,dest=-", "type=zip,dest=x", "dest=x", "type=tar,dest=x,tar=false", "a,b"]
+        {
+            assert!(OutputArg::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_suffixes_and_do_not_overflow() {
+        assert_eq!(bytes("64m"), Ok(64 << 20));
+        assert_eq!(bytes("1GiB"), Ok(1 << 30));
+        assert_eq!(bytes("17"), Ok(17));
+        for bad in ["", "m", "-1", "1x", "99999999999g"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Lines, one for each thing that happens, as `docker build --progress=plain` writes them: made to be read in a log and
+//! searched with grep.
+
+use super::state::State;
+use super::{Renderer, seconds};
+use crate::graph::StepId;
+use crate::solver::event::{Event, Outcome};
+use crate::ui::sanitize;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Writes to `W`.
+#[derive(Debug)]
+pub struct Plain<W> {
+    to: W,
+    state: State,
+    /// Number of the last line that is no step's.
+    extra: usize,
+}
+
+impl<W: Write> Plain<W> {
+    /// A renderer that writes to `to`.
+    pub fn new(to: W) -> Plain<W> {
+        Plain { to, state: State::default(), extra: 0 }
+    }
+
+    fn line(&mut self, number: usize, text: &str) {
+        // The build goes on if nobody reads.
+        let _ = writeln!(self.to, "#{number} {text}");
+    }
+
+    fn output(&mut self, step: StepId, lines: &[String], now: Instant) {
+        let since = self.state.step(step).started.map_or(Duration::ZERO, |start| now.duration_since(start));
+        for line in lines {
+            self.line(number(step), &format!("{:.3} {line}", since.as_secs_f64()));
+        }
+    }
+}
+
+/// Steps are counted from 1, as in docker's output.
+fn number(step: StepId) -> usize {
+    step.index() + 1
+}
+
+impl<W: Write + Send> Renderer for Plain<W> {
+    fn event(&mut self, event: &Event, now: Instant) {
+        let lines = self.state.apply(event, now);
+        match event {
+            Event::Planned { steps } => self.extra = steps.len(),
+            Event::Started { step, .. } => {
+                let label = self.state.step(*step).label.clone();
+                self.line(number(*step), &label);
+            }
+            Event::Output { step, .. } => self.output(*step, &lines, now),
+            Event::Note { step, text } => self.line(number(*step), &format!("WARNING {}", sanitize::line(text))),
+            Event::Finished { step, outcome, millis, .. } => {
+                self.output(*step, &lines, now);
+                let known = self.state.step(*step);
+                if known.started.is_none() && *outcome != Outcome::Cancelled {
+                    let label = known.label.clone();
+                    self.line(number(*step), &label);
+                }
+                let took = seconds(Duration::from_millis(*millis));
+                let text = match outcome {
+                    Outcome::Cached => "CACHED".to_owned(),
+                    Outcome::Shared => format!("SHARED {took} (another build ran it)"),
+                    Outcome::Ran => format!("DONE {took}"),
+                    Outcome::Same => format!("DONE {took} (same result as before)"),
+                    Outcome::Failed => format!("ERROR {took}"),
+                    Outcome::Cancelled => "CANCELED".to_owned(),
+                };
+                self.line(number(*step), &text);
+            }
+            Event::Exporting { what, .. } => {
+                self.extra += 1;
+                self.line(self.extra, &sanitize::line(what));
+            }
+            Event::Image { id, names, .. } => {
+                self.extra += 1;
+                self.line(self.extra, &format!("image {id}"));
+                for name in names {
+                    self.line(self.extra, &format!("named {}", sanitize::line(name)));
+                }
+            }
+            Event::Diagnostic { .. } => {}
+        }
+    }
+
+    fn finish(&mut self, _now: Instant) {
+        let _ = self.to.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::solver::event::PlannedStep;
+
+    #[test]
+    fn a_log_reads_as_dockers() {
+        let mut plain = Plain::new(Vec::new());
+        let now = Instant::now();
+        let label = |text: &str| text.to_owned();
+        let plan = ["[1/3] FROM base", "[2/3] RUN make", "[3/3] RUN make\ntest"];
+        let steps = plan.iter().enumerate().map(|(i, text)| {
+            let id = StepId(u32::try_from(i).unwrap());
+            PlannedStep { id, label: label(text), stage: "stage-0".into() }
+        });
+        let finished =
+            |step, outcome, millis| Event::Finished { step: StepId(step), at: 0, outcome, layer: None, millis };
+        let output = |text: &str| Event::Output { step: StepId(1), stream: 1, text: text.into() };
+        for (event, at) in [
+            (Event::Planned { steps: steps.collect() }, 0),
+            (finished(0, Outcome::Cached, 0), 0),
+            (Event::Started { step: StepId(1), at: 0 }, 0),
+            (output("cc -c a.c\n\x1b[31mwarn"), 123),
+            (output("ing\x1b[0m\nlast"), 456),
+            (finished(1, Outcome::Ran, 1234), 1234),
+            (Event::Started { step: StepId(2), at: 0 }, 2000),
+            (Event::Note { step: StepId(2), text: "slow".into() }, 2000),
+            (finished(2, Outcome::Failed, 100), 2100),
+        ] {
+            plain.event(&event, now + Duration::from_millis(at));
+        }
+        let expected = "\
+#1 [1/3] FROM base
+#1 CACHED
+#2 [2/3] RUN make
+#2 0.123 cc -c a.c
+#2 0.456 warning
+#2 1.234 last
+#2 DONE 1.2s
+#3 [3/3] RUN make test
+#3 WARNING slow
+#3 ERROR 0.1s
+";
+        assert_eq!(String::from_utf8(plain.to).unwrap(), expected);
+    }
+}

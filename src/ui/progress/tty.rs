@@ -1,0 +1,235 @@
+//! A live view: running steps with their last lines of output at the bottom, finished ones folded into lines above.
+//!
+//! What is drawn is computed as plain lines ([`frame`]) and handed to as many one-line bars, so that never more lines
+//! are live than the terminal has rows, and none is ever wrapped: both leave ghosts on the screen.
+
+use super::state::State;
+use super::{REDRAWS, Renderer, seconds};
+use crate::solver::event::{Event, Outcome};
+use crate::ui::sanitize;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use owo_colors::{OwoColorize, Style};
+use std::time::{Duration, Instant};
+
+/// Lines of output shown below a running step.
+const OUTPUT_LINES: usize = 4;
+/// A build shorter than this never shows a live view, only its lines.
+const FIRST_FRAME: Duration = Duration::from_millis(120);
+
+/// The view.
+#[derive(Debug)]
+pub struct Tty {
+    bars: MultiProgress,
+    live: Vec<ProgressBar>,
+    state: State,
+    began: Instant,
+    colour: bool,
+}
+
+impl Tty {
+    /// A view on standard error, which is a terminal.
+    pub fn new() -> Tty {
+        // Bars draw only when this thread sets their text, which ticks at the same rate.
+        let target = ProgressDrawTarget::stderr_with_hz(u8::try_from(REDRAWS).unwrap_or(u8::MAX));
+        Tty {
+            bars: MultiProgress::with_draw_target(target),
+            live: Vec::new(),
+            state: State::default(),
+            began: Instant::now(),
+            colour: anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never,
+        }
+    }
+
+    /// Prints a line above the live ones.
+    fn fold(&self, mark: &str, style: Style, text: &str) {
+        let text = sanitize::fit(text, width().saturating_sub(MARK + 1));
+        let mark = paint(self.colour, style, &format!("{mark:>MARK$}"));
+        let _ = self.bars.println(format!("{mark} {text}"));
+    }
+
+    fn draw(&mut self, lines: &[Line]) {
+        while self.live.len() > lines.len() {
+            if let Some(bar) = self.live.pop() {
+                bar.finish_and_clear();
+                self.bars.remove(&bar);
+            }
+        }
+        while self.live.len() < lines.len() {
+            let bar = self.bars.add(ProgressBar::new_spinner());
+            if let Ok(style) = ProgressStyle::with_template("{msg}") {
+                bar.set_style(style);
+            }
+            self.live.push(bar);
+        }
+        for (bar, line) in self.live.iter().zip(lines) {
+            let text = match line {
+                Line::Head(text) => paint(self.colour, Style::new().bold(), text),
+                Line::Step(text) => text.clone(),
+                Line::Output(text) => paint(self.colour, Style::new().dimmed(), text),
+            };
+            // Setting a text draws; an unchanged one need not be.
+            if bar.message() != text {
+                bar.set_message(text);
+            }
+        }
+    }
+}
+
+/// Columns of the mark before a folded step.
+const MARK: usize = 8;
+
+/// A live line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Line {
+    Head(String),
+    Step(String),
+    Output(String),
+}
+
+/// The live lines: a summary, then running steps, the longest-running first, with output as far as rows allow.
+fn frame(state: &State, began: Instant, now: Instant, columns: usize, rows: usize) -> Vec<Line> {
+    let most = rows.saturating_sub(2);
+    let mut running: Vec<_> = state.steps.iter().filter(|s| s.is_running()).collect();
+    running.sort_by_key(|step| step.started);
+    let (done, cached) = state.done();
+    let mut head = match &state.exporting {
+        Some(what) => what.clone(),
+        None => format!("building: {done} of {} steps", state.steps.len()),
+    };
+    if cached > 0 {
+        head += &format!(", {cached} cached");
+    }
+    let mut lines = vec![Line::Head(with_time(&head, now.duration_since(began), columns))];
+    let shown = running.len().min(most.saturating_sub(1));
+    let for_output = most.saturating_sub(1 + shown).checked_div(shown).unwrap_or(0).min(OUTPUT_LINES);
+    for step in running.iter().take(shown) {
+        let time = step.started.map_or(Duration::ZERO, |start| now.duration_since(start));
+        lines.push(Line::Step(with_time(&format!("  {}", step.label), time, columns)));
+        let said: Vec<&String> = step.output.iter().filter(|line| !line.trim().is_empty()).collect();
+        for line in &said[said.len().saturating_sub(for_output)..] {
+            lines.push(Line::Output(sanitize::fit(&format!("    {line}"), columns)));
+        }
+    }
+    lines.truncate(most);
+    lines
+}
+
+/// `text` and, at the right edge, a time.
+fn with_time(text: &str, time: Duration, columns: usize) -> String {
+    let time = seconds(time);
+    let text = sanitize::fit(text, columns.saturating_sub(time.len() + 1));
+    let gap = columns.saturating_sub(sanitize::width(&text) + time.len());
+    format!("{text}{:gap$}{time}", "")
+}
+
+fn paint(colour: bool, style: Style, text: &str) -> String {
+    if colour { text.style(style).to_string() } else { text.to_owned() }
+}
+
+/// Columns that may be used: the last one stays free, since some terminals wrap when it is written.
+fn width() -> usize {
+    size().0.saturating_sub(1)
+}
+
+/// Columns and rows of the terminal.
+fn size() -> (usize, usize) {
+    rustix::termios::tcgetwinsize(std::io::stderr())
+        .ok()
+        .filter(|size| size.ws_col > 0 && size.ws_row > 0)
+        .map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into()))
+}
+
+impl Renderer for Tty {
+    fn event(&mut self, event: &Event, now: Instant) {
+        self.state.apply(event, now);
+        match event {
+            Event::Finished { step, outcome, millis, .. } => {
+                let label = self.state.step(*step).label.clone();
+                let took = seconds(Duration::from_millis(*millis));
+                let (done, faint) = (Style::new().green(), Style::new().cyan());
+                match outcome {
+                    Outcome::Cached => self.fold("CACHED", faint, &label),
+                    Outcome::Shared => self.fold("SHARED", faint, &label),
+                    Outcome::Ran => self.fold(&took, done, &label),
+                    Outcome::Same => self.fold(&took, done, &format!("{label} (same result as before)")),
+                    Outcome::Failed => self.fold("FAILED", Style::new().red().bold(), &label),
+                    // Of steps that never began there is nothing to tell.
+                    Outcome::Cancelled => {
+                        if self.state.step(*step).started.is_some() {
+                            self.fold("STOPPED", Style::new().yellow(), &label);
+                        }
+                    }
+                }
+            }
+            Event::Note { text, .. } => self.fold("warning", Style::new().yellow(), &sanitize::line(text)),
+            Event::Image { id, names, .. } => {
+                let names: Vec<String> = names.iter().map(|name| sanitize::line(name)).collect();
+                let named = if names.is_empty() { String::new() } else { format!(" {}", names.join(", ")) };
+                self.fold("image", Style::new().green().bold(), &format!("sha256:{}{named}", id.short()));
+            }
+            _ => {}
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        if now.duration_since(self.began) < FIRST_FRAME {
+            return;
+        }
+        let lines = frame(&self.state, self.began, now, width(), size().1);
+        self.draw(&lines);
+    }
+
+    fn finish(&mut self, _now: Instant) {
+        self.draw(&[]);
+        let _ = self.bars.clear();
+        crate::ui::report::show(&self.state.failures());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::StepId;
+
+    fn running(labels: &[&str], output: &str) -> (State, Instant) {
+        let mut state = State::default();
+        let now = Instant::now();
+        for (i, label) in labels.iter().enumerate() {
+            let step = StepId(u32::try_from(i).unwrap());
+            state.step(step).label = (*label).to_owned();
+            state.apply(&Event::Started { step, at: 0 }, now);
+            state.apply(&Event::Output { step, stream: 1, text: output.to_owned() }, now);
+        }
+        (state, now)
+    }
+
+    #[test]
+    fn a_frame_never_outgrows_the_terminal() {
+        let labels: Vec<String> = (0..30).map(|i| format!("[{i}/30] RUN {}", "long ".repeat(50))).collect();
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let (state, now) = running(&labels, "日本語日本語日本語日本語日本語日本語\nx\n");
+        for (columns, rows) in [(80, 24), (20, 5), (10, 3), (5, 2), (1, 1), (200, 100)] {
+            let lines = frame(&state, now, now + Duration::from_secs(3), columns, rows);
+            assert!(lines.len() <= rows.saturating_sub(2), "{columns}x{rows}");
+            for line in lines {
+                let (Line::Head(text) | Line::Step(text) | Line::Output(text)) = line;
+                assert!(sanitize::width(&text) <= columns.max(4), "{columns}x{rows}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_shows_time_and_the_last_lines() {
+        let (state, now) = running(&["[1/2] RUN make"], "1\n2\n3\n4\n\n5\n");
+        let lines = frame(&state, now, now + Duration::from_millis(1500), 30, 24);
+        let expected = [
+            Line::Head("building: 0 of 1 steps    1.5s".into()),
+            Line::Step("  [1/2] RUN make          1.5s".into()),
+            Line::Output("    2".into()),
+            Line::Output("    3".into()),
+            Line::Output("    4".into()),
+            Line::Output("    5".into()),
+        ];
+        assert_eq!(lines, expected);
+    }
+}
