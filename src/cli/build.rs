@@ -1,8 +1,9 @@
 //! `rbuild build`.
 
 use super::manifest::ManifestArgs;
-use super::values::{KeyMaybeValue, OutputArg, SecretArg, network};
+use super::values::{KeyMaybeValue, SecretArg, network, output};
 use crate::graph::Network;
+use crate::pipeline::Output;
 use crate::snapshot::Choice;
 use crate::ui::progress::Style;
 use clap::Args;
@@ -26,6 +27,7 @@ pub struct BuildArgs {
     #[arg(short, long = "tag", value_name = "NAME")]
     pub tags: Vec<String>,
 
+    /// Which Dockerfile, and what it is given.
     #[command(flatten)]
     pub manifest: ManifestArgs,
 
@@ -62,8 +64,8 @@ pub struct BuildArgs {
     pub metadata_file: Option<PathBuf>,
 
     /// Also write the result: type=oci|docker|tar|local,dest=PATH, or DIR alone for type=local
-    #[arg(short, long = "output", value_name = "OUTPUT", value_parser = OutputArg::parse)]
-    pub outputs: Vec<OutputArg>,
+    #[arg(short, long = "output", value_name = "OUTPUT", value_parser = output)]
+    pub outputs: Vec<Output>,
 
     /// Merge the layers that this build makes into one
     #[arg(long)]

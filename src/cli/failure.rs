@@ -1,9 +1,12 @@
 //! How a command ends: the exit codes, and which error means which. The one place that maps them.
 
-use crate::base::{Digest, IoError};
+use crate::base::IoError;
 use crate::diag::Diagnostic;
+use crate::export::ExportError;
+use crate::image::ReferenceError;
 use crate::sandbox::SandboxError;
 use crate::store::StoreError;
+use crate::tree::TreeError;
 use std::error::Error;
 
 /// What the process exits with. `rbuild run` passes the container's own code through instead of [`Code::Step`].
@@ -80,16 +83,6 @@ impl Failure {
         Failure { diagnostics, ..Failure::silent(Code::Manifest as u8) }
     }
 
-    /// An image that is not in the store.
-    pub fn no_such_image(name: &str, nearest: Option<&str>) -> Failure {
-        let mut failure = Failure::new(Code::NotFound, format!("there is no image '{name}' in the store"));
-        failure.help.extend(nearest.map(|name| format!("did you mean '{name}'?")));
-        if failure.help.is_empty() {
-            failure.help.push("`rbuild images` lists what is there".into());
-        }
-        failure
-    }
-
     /// Adds a way out.
     pub fn help(mut self, text: impl Into<String>) -> Failure {
         self.help.push(text.into());
@@ -150,9 +143,8 @@ impl From<SandboxError> for Failure {
     }
 }
 
-impl From<crate::tree::TreeError> for Failure {
-    fn from(error: crate::tree::TreeError) -> Failure {
-        use crate::tree::TreeError;
+impl From<TreeError> for Failure {
+    fn from(error: TreeError) -> Failure {
         match error {
             TreeError::Io(e) => e.into(),
             TreeError::Store(e) => e.into(),
@@ -162,16 +154,29 @@ impl From<crate::tree::TreeError> for Failure {
     }
 }
 
-impl From<crate::image::reference::ReferenceError> for Failure {
-    fn from(error: crate::image::reference::ReferenceError) -> Failure {
+impl From<ReferenceError> for Failure {
+    fn from(error: ReferenceError) -> Failure {
         Failure::new(Code::Usage, error)
     }
 }
 
-/// A stored document that does not parse.
-pub fn damaged_document(what: &str, digest: &Digest, error: serde_json::Error) -> Failure {
-    Failure::new(Code::Store, format!("the {what} {digest} is not valid: {error}"))
-        .help("`rbuild fsck` tells what else is damaged")
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Failure {
+        let help = error.help();
+        let failure = match error {
+            ExportError::Io(e) => e.into(),
+            ExportError::Store(e) => e.into(),
+            ExportError::Tree(e) => e.into(),
+            ExportError::Reference(e) => e.into(),
+            ExportError::PinnedTag(_) | ExportError::Ambiguous { .. } => Failure::new(Code::Usage, error),
+            ExportError::NotFound { .. } => Failure::new(Code::NotFound, error),
+            ExportError::Document { .. } | ExportError::Inconsistent { .. } | ExportError::LayerMissing { .. } => {
+                Failure::new(Code::Store, error)
+            }
+            other => Failure::new(Code::Step, other),
+        };
+        help.into_iter().fold(failure, Failure::help)
+    }
 }
 
 #[cfg(test)]

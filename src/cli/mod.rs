@@ -6,13 +6,20 @@ mod command_line;
 mod completion;
 pub mod config;
 pub mod failure;
+mod history;
+mod images;
+mod inspect;
 pub mod interrupt;
+mod listing;
 mod man;
 pub mod manifest;
 mod panic;
+mod rmi;
+mod tag;
 pub mod values;
 mod version;
 
+use crate::store::{Access, Store};
 use crate::ui;
 use clap::{Parser, Subcommand};
 use config::Config;
@@ -48,6 +55,17 @@ struct Globals {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// List images
+    #[command(visible_alias = "ls")]
+    Images(images::ImagesArgs),
+    /// Show all that is known of an image, as JSON
+    Inspect(inspect::InspectArgs),
+    /// Show the instructions that made an image, and the size of what each added
+    History(history::HistoryArgs),
+    /// Give an image one more name
+    Tag(tag::TagArgs),
+    /// Remove images, or names of images
+    Rmi(rmi::RmiArgs),
     /// Print a completion script for a shell
     Completion(completion::CompletionArgs),
     /// Print the manual page, or write all of them
@@ -71,6 +89,11 @@ impl Session {
     /// The store's directory.
     pub fn store_root(&self) -> Result<PathBuf, Failure> {
         self.config.store_root(self.root.clone())
+    }
+
+    /// Opens the store.
+    fn open_store(&self, access: Access) -> Result<Store, Failure> {
+        Ok(Store::open(&self.store_root()?, access)?)
     }
 }
 
@@ -97,8 +120,13 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, guessed: bool) -> Result<u8, Failure> {
-    let _session = Session { root: cli.globals.root, config: Config::load()?, guessed };
+    let session = Session { root: cli.globals.root, config: Config::load()?, guessed };
     match &cli.command {
+        Command::Images(args) => images::run(args, &session)?,
+        Command::Inspect(args) => inspect::run(args, &session)?,
+        Command::History(args) => history::run(args, &session)?,
+        Command::Tag(args) => tag::run(args, &session)?,
+        Command::Rmi(args) => rmi::run(args, &session)?,
         Command::Completion(args) => completion::run(args)?,
         Command::Man(args) => man::run(args)?,
         Command::Version(args) => version::run(args)?,

@@ -4,8 +4,8 @@
 use crate::base::IoError;
 use crate::base::fs::{self, Context};
 use crate::graph::Network;
+use crate::pipeline::{Output, OutputKind};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -233,97 +233,38 @@ impl ContextArg {
     }
 }
 
-/// A form that an image can leave the store in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutputKind {
-    /// An OCI layout in a tar, which docker reads too.
-    Oci,
-    /// A docker archive.
-    Docker,
-    /// The root filesystem as one tar.
-    Tar,
-    /// The root filesystem as a directory.
-    Local,
-}
-
-/// Where an output goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OutputDest {
-    /// Standard output (`dest=-`).
-    Stdout,
-    /// A file, or a directory where the form is one.
-    Path(PathBuf),
-}
-
-/// `-o type=oci|docker|tar|local,dest=…[,tar=false]`, or `-o DIR`, or `-o -`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutputArg {
-    /// The form.
-    pub kind: OutputKind,
-    /// Where to.
-    pub dest: OutputDest,
-    /// `tar=false` (oci): an unpacked layout directory instead of an archive.
-    pub unpacked: bool,
-}
-
-impl OutputArg {
-    /// For clap.
-    pub fn parse(text: &str) -> Result<OutputArg, String> {
-        let dest = |path: &str| match path {
-            "-" => OutputDest::Stdout,
-            path => OutputDest::Path(path.into()),
-        };
-        let given = pairs(text)?;
-        if let [(word, None)] = given.as_slice() {
-            let kind = if word == "-" { OutputKind::Tar } else { OutputKind::Local };
-            return Ok(OutputArg { kind, dest: dest(word), unpacked: false });
-        }
-        let (mut kind, mut to, mut unpacked) = (None, None, false);
-        for (key, value) in given {
-            let value = value.ok_or_else(|| format!("'{key}' needs a value, as in {key}=…"))?;
-            match key.as_str() {
-                "type" => {
-                    kind = Some(match value.as_str() {
-                        "oci" => OutputKind::Oci,
-                        "docker" => OutputKind::Docker,
-                        "tar" => OutputKind::Tar,
-                        "local" => OutputKind::Local,
-                        other => return Err(format!("unknown output type '{other}' (oci, docker, tar, local)")),
-                    })
-                }
-                "dest" => to = Some(dest(&value)),
-                "tar" => {
-                    unpacked = match value.as_str() {
-                        "true" | "1" => false,
-                        "false" | "0" => true,
-                        other => return Err(format!("'tar={other}' is neither true nor false")),
-                    }
-                }
-                other => return Err(format!("unknown key '{other}' (type, dest, tar)")),
-            }
-        }
-        let kind = kind.ok_or("an output needs a type, as in type=oci,dest=image.tar")?;
-        let dest = match (to, kind) {
-            (Some(OutputDest::Stdout), OutputKind::Local) => return Err("type=local can't go to '-'".into()),
-            (Some(OutputDest::Stdout), _) if unpacked => return Err("tar=false can't go to '-'".into()),
-            (Some(dest), _) => dest,
-            (None, OutputKind::Local) => return Err("type=local needs dest=DIRECTORY".into()),
-            (None, _) if unpacked => return Err("tar=false needs dest=DIRECTORY".into()),
-            (None, _) => OutputDest::Stdout,
-        };
-        if unpacked && kind != OutputKind::Oci {
-            return Err("only type=oci has an unpacked form (tar=false)".into());
-        }
-        Ok(OutputArg { kind, dest, unpacked })
+/// For clap: `type=oci|docker|tar|local,dest=…[,tar=false]`, or `DIR` alone (local), or `-` (a tar to standard output).
+pub fn output(text: &str) -> Result<Output, String> {
+    let dest = |path: &str| Some(PathBuf::from(path)).filter(|path| path.as_os_str() != "-");
+    let given = pairs(text)?;
+    if let [(word, None)] = given.as_slice() {
+        let kind = if word == "-" { OutputKind::Tar } else { OutputKind::Local };
+        return Ok(Output { kind, dest: dest(word), tar: true });
     }
-}
-
-impl fmt::Display for OutputDest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OutputDest::Stdout => f.write_str("standard output"),
-            OutputDest::Path(path) => write!(f, "{}", path.display()),
+    let (mut kind, mut to, mut tar) = (None, None, true);
+    for (key, value) in given {
+        let value = value.ok_or_else(|| format!("'{key}' needs a value, as in {key}=…"))?;
+        match (key.as_str(), value.as_str()) {
+            ("type", "oci") => kind = Some(OutputKind::Oci),
+            ("type", "docker") => kind = Some(OutputKind::Docker),
+            ("type", "tar") => kind = Some(OutputKind::Tar),
+            ("type", "local") => kind = Some(OutputKind::Local),
+            ("type", other) => return Err(format!("unknown output type '{other}' (oci, docker, tar, local)")),
+            ("dest", "") => return Err("'dest' is empty".into()),
+            ("dest", path) => to = dest(path),
+            ("tar", "true" | "1") => tar = true,
+            ("tar", "false" | "0") => tar = false,
+            ("tar", other) => return Err(format!("'tar={other}' is neither true nor false")),
+            (other, _) => return Err(format!("unknown key '{other}' (type, dest, tar)")),
         }
+    }
+    match kind.ok_or("an output needs a type, as in type=oci,dest=image.tar")? {
+        OutputKind::Local if to.is_none() => Err("type=local needs dest=DIRECTORY".into()),
+        kind if !tar && kind != OutputKind::Oci => {
+            Err(format!("{kind:?} has no unpacked form (tar=false)").to_lowercase())
+        }
+        _ if !tar && to.is_none() => Err("tar=false needs dest=DIRECTORY".into()),
+        kind => Ok(Output { kind, dest: to, tar }),
     }
 }
 
@@ -415,22 +356,21 @@ mod tests {
 
     #[test]
     fn outputs_have_a_form_and_a_place() {
-        let path = |p: &str| OutputDest::Path(p.into());
         let cases = [
-            ("out", OutputKind::Local, path("out"), false),
-            ("-", OutputKind::Tar, OutputDest::Stdout, false),
-            ("type=oci,dest=x.tar", OutputKind::Oci, path("x.tar"), false),
-            ("type=oci,dest=x,tar=false", OutputKind::Oci, path("x"), true),
-            ("type=docker", OutputKind::Docker, OutputDest::Stdout, false),
-            ("type=tar,dest=-", OutputKind::Tar, OutputDest::Stdout, false),
-            (r#"type=local,"dest=a,b""#, OutputKind::Local, path("a,b"), false),
+            ("out", OutputKind::Local, Some("out"), true),
+            ("-", OutputKind::Tar, None, true),
+            ("type=oci,dest=x.tar", OutputKind::Oci, Some("x.tar"), true),
+            ("type=oci,dest=x,tar=false", OutputKind::Oci, Some("x"), false),
+            ("type=docker", OutputKind::Docker, None, true),
+            ("type=tar,dest=-", OutputKind::Tar, None, true),
+            (r#"type=local,"dest=a,b""#, OutputKind::Local, Some("a,b"), true),
         ];
-        for (text, kind, dest, unpacked) in cases {
-            assert_eq!(OutputArg::parse(text), Ok(OutputArg { kind, dest, unpacked }), "{text}");
+        for (text, kind, dest, tar) in cases {
+            assert_eq!(output(text), Ok(Output { kind, dest: dest.map(PathBuf::from), tar }), "{text}");
         }
         for bad in ["type=local", "type=local,dest=-", "type=zip,dest=x", "dest=x", "type=tar,dest=x,tar=false", "a,b"]
         {
-            assert!(OutputArg::parse(bad).is_err(), "{bad}");
+            assert!(output(bad).is_err(), "{bad}");
         }
     }
 

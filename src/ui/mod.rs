@@ -6,3 +6,4 @@ pub mod progress;
 pub mod report;
 pub mod sanitize;
 pub mod table;
+pub mod template;
