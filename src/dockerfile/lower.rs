@@ -1,4 +1,32 @@
-//! AST → graph and config template: stages, scopes of ARG and ENV, what the target needs, history.
+//! AST → graph and config template.
+//!
+//! [`lower`] is the narrative: stages are collected, the target is found, a plan tells which stages it needs, and
+//! those are walked instruction by instruction ([`walk`]), each changing a [`state::State`] (config template, scope,
+//! root filesystem so far, history) and maybe adding a step to the graph. Stages that nothing needs, and stages whose
+//! base is missing, are walked as a rehearsal on a graph that is thrown away, so that their mistakes are told too.
+
+mod chmod;
+mod copy;
+mod expose;
+mod health;
+mod history;
+mod images;
+mod meta;
+mod mounts;
+mod path;
+mod plan;
+mod platform;
+mod run;
+mod scope;
+mod signal;
+mod site;
+mod stages;
+mod state;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use platform::Platform;
 
 use super::ast::Dockerfile;
 use crate::base::Digest;
@@ -40,29 +68,6 @@ pub enum ContextTarget {
     Directory,
     /// A stored image (`docker-image://ref` or a plain stored reference).
     Image(String),
-}
-
-/// `os/arch[/variant]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Platform {
-    /// `linux`.
-    pub os: String,
-    /// GOARCH: `amd64`, `arm64`.
-    pub arch: String,
-    /// `v7`; may be empty.
-    pub variant: String,
-}
-
-impl Default for Platform {
-    fn default() -> Platform {
-        let arch = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            "x86" => "386",
-            other => other,
-        };
-        Platform { os: "linux".into(), arch: arch.into(), variant: String::new() }
-    }
 }
 
 /// A base image, found.
@@ -115,8 +120,26 @@ pub struct Lowered {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Lowers a parsed file.
+/// Lowers a parsed file to the steps that the target needs, its config template and its history.
+///
+/// # Errors
+/// All mistakes that can be told apart, in the order of the file; nothing is skipped: what rbuild does not support is
+/// an error that names it.
 pub fn lower(file: &Dockerfile, options: &Options, images: &dyn Images) -> Result<Lowered, Vec<Diagnostic>> {
-    let _ = (file, options, images);
-    unreachable!("skeleton")
+    let mut walk = walk::Walk::new(file, options, images)?;
+    let target = walk.target()?;
+    let states = walk.stages(target);
+    let (errors, warnings): (Vec<_>, Vec<_>) = walk.diagnostics.drain(..).partition(Diagnostic::is_error);
+    let state = match states.into_iter().nth(target) {
+        Some(state) if errors.is_empty() => state,
+        _ => return Err(errors),
+    };
+    let mut config = state.config;
+    if !options.labels.is_empty() {
+        let labels = config.config.labels.get_or_insert_default();
+        labels.extend(options.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
+    }
+    let mut graph = walk.graph;
+    graph.target = Some(state.root);
+    Ok(Lowered { graph, config, base_history: state.base_history, history: state.history, warnings })
 }

@@ -1,0 +1,153 @@
+//! What FROM, `--from` and `from=` name: stages, named contexts, images; and the steps that bring them in.
+
+use super::site::{Fault, Site, listed};
+use super::stages::{self, suggest};
+use super::walk::Walk;
+use super::{BaseImage, ContextTarget, NotFound};
+use crate::dockerfile::ast::Word;
+use crate::graph::{CopySource, ImageOp, Op, StepId};
+use crate::image::reference::Reference;
+use std::str::FromStr;
+
+/// What a name means at a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An earlier stage.
+    Stage(usize),
+    /// A named context that is a directory.
+    Directory(String),
+    /// An image.
+    Image(String),
+}
+
+impl Walk<'_> {
+    /// The named context `name`, or, for an image name, the one that names the same image (`alpine` is
+    /// `alpine:latest`).
+    pub fn context(&self, name: &str) -> Option<Origin> {
+        let same_image = |known: &str| match (Reference::from_str(known), Reference::from_str(name)) {
+            (Ok(a), Ok(b)) => a == b,
+            _ => false,
+        };
+        let contexts = &self.options.contexts;
+        let found = contexts
+            .iter()
+            .find(|c| c.name.eq_ignore_ascii_case(name))
+            .or_else(|| contexts.iter().find(|c| same_image(&c.name)))?;
+        Some(match &found.target {
+            ContextTarget::Directory => Origin::Directory(found.name.clone()),
+            ContextTarget::Image(reference) => Origin::Image(reference.clone()),
+        })
+    }
+
+    /// The named context that stands for a whole stage.
+    pub fn replaced(&self, stage: usize) -> Option<Origin> {
+        self.context(self.stages[stage].name.as_deref()?)
+    }
+
+    /// What `--from=` (`indexes`) or a mount's `from=` means at stage `index`.
+    pub fn origin(&self, site: &Site<'_>, index: usize, from: &Word, indexes: bool) -> Result<Origin, Fault> {
+        let name = from.value.as_str();
+        if name.is_empty() {
+            return Err(site.error("empty-from", "the name of the source is empty", from.span).into());
+        }
+        let is_index = name.bytes().all(|b| b.is_ascii_digit());
+        if !is_index || indexes {
+            if let Some(stage) = stages::by_reference(&self.stages, index, name) {
+                return Ok(Origin::Stage(stage));
+            }
+        }
+        if let Some(context) = self.context(name) {
+            return Ok(context);
+        }
+        if let Some(fault) = stages::out_of_order(site, &self.stages, index, from)
+            && (!is_index || indexes)
+        {
+            return Err(fault);
+        }
+        if name.contains('$') {
+            return Err(site
+                .error("variable-in-from", format!("variables are not expanded in '{name}'"), from.span)
+                .help(format!("name the image by a stage of its own: FROM {name} AS source, then use --from=source"))
+                .into());
+        }
+        if is_index {
+            let why =
+                if indexes { "there is no such stage before this one" } else { "mounts name stages, not indexes" };
+            return Err(site
+                .error("unknown-stage", format!("'{name}' is no stage: {why}"), from.span)
+                .note(format!("stages before this one: {}", self.earlier(index)))
+                .into());
+        }
+        Ok(Origin::Image(name.to_owned()))
+    }
+
+    /// Titles of the stages before `index`.
+    fn earlier(&self, index: usize) -> String {
+        let titles: Vec<String> = (0..index).map(|i| self.stages[i].title(i)).collect();
+        listed(titles.iter().map(String::as_str))
+    }
+
+    /// A stored image; each is looked for once.
+    pub fn find(&mut self, reference: &str) -> Result<BaseImage, NotFound> {
+        if let Some(found) = self.found.get(reference) {
+            return found.clone();
+        }
+        let found = self.images.find(reference);
+        self.found.insert(reference.to_owned(), found.clone());
+        found
+    }
+
+    /// Tells that the image that `word` names at stage `index` is not there.
+    pub fn not_found(&self, site: &Site<'_>, index: usize, word: &Word, reference: &str, missing: NotFound) -> Fault {
+        let message = format!("image '{reference}' was not found: {}", missing.reason);
+        let fault = site
+            .error("image-not-found", message, word.span)
+            .note(format!("it is no stage before this one either (there are: {})", self.earlier(index)));
+        let names = self.stages[..index].iter().filter_map(|s| s.name.as_deref());
+        let contexts = self.options.contexts.iter().map(|c| c.name.as_str());
+        missing
+            .help
+            .into_iter()
+            .fold(suggest(fault, reference, names.chain(contexts)), |fault, help| fault.help(help))
+            .into()
+    }
+
+    /// The step of an image's root filesystem; one for all its uses.
+    pub fn image_step(&mut self, image: &BaseImage, site: &Site<'_>, word: &Word) -> StepId {
+        if let Some(step) = self.roots.get(image.reference.as_str()) {
+            return *step;
+        }
+        let op =
+            Op::Image(ImageOp { reference: image.reference.clone(), layers: image.config.rootfs.diff_ids.clone() });
+        let step = self.add(op, format!("FROM {}", image.reference), site.step_span(word.span));
+        self.roots.insert(image.reference.clone(), step);
+        step
+    }
+
+    /// Where `pattern` of an origin is copied from.
+    pub fn source(
+        &mut self,
+        site: &Site<'_>,
+        index: usize,
+        word: &Word,
+        origin: &Origin,
+        pattern: String,
+    ) -> Result<CopySource, Fault> {
+        let step = match origin {
+            Origin::Directory(name) => return Ok(CopySource::Context { context: Some(name.clone()), pattern }),
+            Origin::Stage(stage) => match self.replaced(*stage) {
+                Some(replaced @ (Origin::Directory(_) | Origin::Image(_))) => {
+                    return self.source(site, index, word, &replaced, pattern);
+                }
+                _ => self.states[*stage].root,
+            },
+            // An image that no needed stage names is not looked for.
+            Origin::Image(_) if self.rehearsing => StepId(0),
+            Origin::Image(reference) => match self.find(reference) {
+                Ok(image) => self.image_step(&image, site, word),
+                Err(missing) => return Err(self.not_found(site, index, word, reference, missing)),
+            },
+        };
+        Ok(CopySource::Step { step, pattern })
+    }
+}

@@ -1,0 +1,231 @@
+//! Which stages the target needs, found before any is walked, so that stages can be walked in the order of the file.
+//!
+//! References are static: FROM sees global ARGs only, `--from` and `from=` are never expanded. ONBUILD triggers of
+//! base images are references too, which is why base images are looked up here.
+
+use super::BaseImage;
+use super::images::Origin;
+use super::mounts;
+use super::scope::expand_word;
+use super::site::{Fault, Site};
+use super::stages;
+use super::walk::Walk;
+use crate::diag::{Diagnostic, Source, Span};
+use crate::dockerfile::ast::{Instruction, Kind, Spanned, Word};
+use crate::dockerfile::expand::Quotes;
+use crate::dockerfile::parse::parse_onbuild;
+use std::collections::BTreeMap;
+
+/// What a needed stage begins with.
+#[derive(Debug)]
+pub enum Base {
+    /// Nothing.
+    Scratch,
+    /// An earlier stage.
+    Stage(usize),
+    /// A named context that is a directory.
+    Directory(String),
+    /// An image.
+    Image(Box<BaseImage>),
+}
+
+/// An ONBUILD trigger that runs after FROM.
+#[derive(Clone, Debug)]
+pub struct Trigger {
+    /// What it says.
+    pub instruction: Instruction,
+    /// Its text and the image it comes from; `None`: it stands in this file.
+    pub foreign: Option<(Source, String)>,
+}
+
+/// A needed stage.
+#[derive(Debug)]
+pub struct Planned {
+    /// Where it begins.
+    pub base: Result<Base, Fault>,
+    /// What runs first.
+    pub triggers: Vec<Trigger>,
+    /// Triggers that can't be read.
+    pub faults: Vec<Diagnostic>,
+}
+
+impl<'a> Walk<'a> {
+    /// Every stage that `targets` need, with its base.
+    pub fn plan(&mut self, targets: impl IntoIterator<Item = usize>) -> BTreeMap<usize, Planned> {
+        let mut plan = BTreeMap::new();
+        let mut work: Vec<usize> = targets.into_iter().collect();
+        while let Some(index) = work.pop() {
+            if plan.contains_key(&index) {
+                continue;
+            }
+            let base = self.base(index);
+            let (triggers, faults) = self.triggers(&base);
+            if let Ok(Base::Stage(stage)) = base {
+                work.push(stage);
+            }
+            // A stage that a named context stands for uses nothing that its text names.
+            if self.replaced(index).is_none() {
+                let body = self.stages[index].body;
+                for instruction in triggers.iter().map(|t| &t.instruction).chain(body) {
+                    work.extend(self.references(index, instruction));
+                }
+            }
+            plan.insert(index, Planned { base, triggers, faults });
+        }
+        plan
+    }
+
+    /// What stage `index` begins with: a context that replaces it, an earlier stage, a context that replaces the
+    /// image, or the image.
+    fn base(&mut self, index: usize) -> Result<Base, Fault> {
+        let from = self.stages[index].from;
+        let site = self.site();
+        if let Some(flag) = &from.platform {
+            self.platform(&site, flag)?;
+        }
+        let image = self.from_image(&site, index)?;
+        let origin = match self.replaced(index) {
+            Some(origin) => origin,
+            None => match stages::for_from(&self.stages, index, &image.value) {
+                Some(stage) => Origin::Stage(stage),
+                None => match self.context(&image.value) {
+                    Some(origin) => origin,
+                    None if image.value == "scratch" => return Ok(Base::Scratch),
+                    None => Origin::Image(image.value.clone()),
+                },
+            },
+        };
+        match origin {
+            Origin::Stage(stage) => Ok(Base::Stage(stage)),
+            Origin::Directory(name) => Ok(Base::Directory(name)),
+            Origin::Image(reference) => match self.find(&reference) {
+                Ok(found) => Ok(Base::Image(Box::new(found))),
+                Err(missing) => Err(stages::out_of_order(&site, &self.stages, index, &image)
+                    .or_else(|| self.wrong_case(&site, index, &image))
+                    .unwrap_or_else(|| self.not_found(&site, index, &image, &reference, missing))),
+            },
+        }
+    }
+
+    /// FROM's image with global ARGs expanded.
+    pub fn from_image(&mut self, site: &Site<'_>, index: usize) -> Result<Word, Fault> {
+        let word = &self.stages[index].from.image;
+        let value = self.expand_global(site, word)?;
+        if value.is_empty() {
+            return Err(site
+                .error("empty-base", format!("'{}' is empty after expansion", word.value), word.span)
+                .note("FROM sees the ARGs before the first FROM, and no others")
+                .help("give the ARG a default before the first FROM, or a value with --build-arg")
+                .into());
+        }
+        Ok(Spanned { value, span: word.span })
+    }
+
+    /// FROM finds stages by their lower-case names only.
+    fn wrong_case(&self, site: &Site<'_>, index: usize, image: &Word) -> Option<Fault> {
+        let lower = image.value.to_lowercase();
+        let stage = stages::for_from(&self.stages, index, &lower)?;
+        let message = format!("FROM does not find a stage by the name '{}'", image.value);
+        let fault = site.error("stage-name-case", message, image.span);
+        let fault = fault.also(self.stages[stage].span, "this stage's name counts in lower case");
+        Some(fault.help(format!("write FROM {lower}")).into())
+    }
+
+    fn platform(&mut self, site: &Site<'_>, flag: &Word) -> Result<(), Fault> {
+        let host = self.options.platform.clone();
+        let value = self.expand_global(site, flag)?;
+        if value.is_empty() {
+            return Err(site
+                .error("invalid-platform", format!("'{}' is empty after expansion", flag.value), flag.span)
+                .note("--platform sees the ARGs before the first FROM and the automatic ones such as BUILDPLATFORM")
+                .into());
+        }
+        match super::Platform::parse(&value, &host) {
+            Some(wanted) if wanted == host => Ok(()),
+            Some(wanted) => Err(site
+                .unsupported("platform-unsupported", format!("building for {wanted} on {host}"), flag.span)
+                .into()),
+            None => Err(site
+                .error("invalid-platform", format!("'{value}' is not a platform"), flag.span)
+                .help(format!("write it like {host}"))
+                .into()),
+        }
+    }
+
+    fn expand_global(&mut self, site: &Site<'_>, word: &Word) -> Result<String, Fault> {
+        let globals = &self.globals;
+        let lookup = |name: &str| globals.value(name).or_else(|| self.automatic.value(name)).map(str::to_owned);
+        Ok(expand_word(site, word, site.escape, Quotes::Remove, &lookup)?.text)
+    }
+
+    /// The triggers that a base leaves to its children.
+    fn triggers(&mut self, base: &Result<Base, Fault>) -> (Vec<Trigger>, Vec<Diagnostic>) {
+        match base {
+            Ok(Base::Image(image)) => foreign_triggers(image),
+            Ok(Base::Stage(stage)) => match self.replaced(*stage) {
+                Some(Origin::Image(reference)) => match self.find(&reference) {
+                    Ok(image) => foreign_triggers(&image),
+                    Err(_) => Default::default(),
+                },
+                Some(_) => Default::default(),
+                None => {
+                    let kept = self.stages[*stage].body.iter().filter_map(|i| match &i.kind {
+                        Kind::Onbuild { instruction, .. } => {
+                            Some(Trigger { instruction: (**instruction).clone(), foreign: None })
+                        }
+                        _ => None,
+                    });
+                    (kept.collect(), Vec::new())
+                }
+            },
+            _ => Default::default(),
+        }
+    }
+
+    /// Stages that an instruction of stage `index` reads from. What is wrong with a name is told when it is walked.
+    fn references(&self, index: usize, instruction: &Instruction) -> Vec<usize> {
+        let site = self.site();
+        let flags = match &instruction.kind {
+            Kind::Copy(copy) => &copy.flags,
+            Kind::Run(run) => &run.flags,
+            _ => return Vec::new(),
+        };
+        let stage = |from: &Word, indexes: bool| match self.origin(&site, index, from, indexes) {
+            Ok(Origin::Stage(stage)) => Some(stage),
+            _ => None,
+        };
+        flags
+            .iter()
+            .filter_map(|flag| match (flag.name.value.as_str(), &flag.value) {
+                ("from", Some(from)) => stage(from, true),
+                ("mount", Some(options)) => stage(&mounts::from_of(options)?, false),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn foreign_triggers(image: &BaseImage) -> (Vec<Trigger>, Vec<Diagnostic>) {
+    let (mut triggers, mut faults) = (Vec::new(), Vec::new());
+    for text in image.config.config.on_build.iter().flatten() {
+        let source = Source::new(format!("ONBUILD of {}", image.reference), text.as_str());
+        match parse_onbuild(text) {
+            Ok(instruction)
+                if matches!(instruction.kind, Kind::From(_) | Kind::Maintainer(_) | Kind::Onbuild { .. }) =>
+            {
+                let name = instruction.name.value.to_uppercase();
+                let site = Site { source: &source, escape: '\\', trigger: Some((&image.reference, Span::default())) };
+                let message = format!("{name} is not allowed as an ONBUILD trigger");
+                faults.push(site.error("invalid-onbuild", message, instruction.name.span));
+            }
+            Ok(instruction) => {
+                triggers.push(Trigger { instruction, foreign: Some((source, image.reference.clone())) });
+            }
+            Err(list) => faults.extend(list.into_iter().map(|mut fault| {
+                fault.source = Some(source.clone());
+                fault.note(format!("this instruction is an ONBUILD trigger of base image '{}'", image.reference))
+            })),
+        }
+    }
+    (triggers, faults)
+}

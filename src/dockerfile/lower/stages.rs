@@ -1,0 +1,130 @@
+//! The stages of a file, and what a stage name or index means at a place.
+
+use super::site::{Fault, Site, listed};
+use crate::diag::suggest::nearest;
+use crate::diag::{Diagnostic, Span};
+use crate::dockerfile::ast::{Dockerfile, From, Instruction, Kind, Word};
+
+/// A FROM and what follows it.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    /// FROM's arguments.
+    pub from: &'a From,
+    /// FROM itself.
+    pub span: Span,
+    /// Name after AS, in lower case.
+    pub name: Option<String>,
+    /// Instructions up to the next FROM.
+    pub body: &'a [Instruction],
+}
+
+impl Stage<'_> {
+    /// The name, or `stage-N`.
+    pub fn title(&self, index: usize) -> String {
+        self.name.clone().unwrap_or_else(|| format!("stage-{index}"))
+    }
+}
+
+/// Splits a file at its FROMs. What stands before the first is the second part.
+pub fn split(file: &Dockerfile) -> Result<(Vec<Stage<'_>>, &[Instruction]), Vec<Diagnostic>> {
+    let starts: Vec<usize> =
+        (0..file.instructions.len()).filter(|i| matches!(file.instructions[*i].kind, Kind::From(_))).collect();
+    let head = &file.instructions[..starts.first().copied().unwrap_or(file.instructions.len())];
+    let mut faults: Vec<Diagnostic> = head
+        .iter()
+        .filter(|i| !matches!(i.kind, Kind::Arg(_)))
+        .map(|i| {
+            let name = i.name.value.to_uppercase();
+            Diagnostic::error("no-stage", format!("{name} stands before the first FROM"), &file.source, i.name.span)
+                .note("only ARG may stand there: everything else belongs to a stage")
+                .help("begin the stage with FROM, e.g. FROM scratch")
+        })
+        .collect();
+    if starts.is_empty() && faults.is_empty() {
+        let end = file.source.text().trim_end().len();
+        let fault = Diagnostic::error("no-stage", "there is no FROM", &file.source, Span::new(end..end));
+        faults.push(fault.help("begin the stage with FROM, e.g. FROM scratch"));
+    }
+    let mut stages = Vec::new();
+    for (nth, start) in starts.iter().enumerate() {
+        let instruction = &file.instructions[*start];
+        let Kind::From(from) = &instruction.kind else { continue };
+        let end = starts.get(nth + 1).copied().unwrap_or(file.instructions.len());
+        if let Some(name) = &from.name
+            && !is_name(&name.value.to_lowercase())
+        {
+            let message = format!("'{}' is not a stage name", name.value);
+            faults.push(
+                Diagnostic::error("invalid-stage-name", message, &file.source, name.span).note(
+                    "a stage name is a letter, then letters, digits, '-', '_' and '.'; variables are not expanded",
+                ),
+            );
+        }
+        stages.push(Stage {
+            from,
+            span: instruction.span,
+            name: from.name.as_ref().map(|name| name.value.to_lowercase()),
+            body: &file.instructions[start + 1..end],
+        });
+    }
+    if faults.is_empty() { Ok((stages, head)) } else { Err(faults) }
+}
+
+/// `^[a-z][a-z0-9-_.]*$`.
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.'))
+}
+
+/// The stage before `before` that FROM means by `name`: exact, so that only a lower-case name finds a stage. The last
+/// of several.
+pub fn for_from(stages: &[Stage<'_>], before: usize, name: &str) -> Option<usize> {
+    (0..before.min(stages.len())).rev().find(|i| stages[*i].name.as_deref() == Some(name))
+}
+
+/// The stage before `before` that a name in any case, or an index, means.
+pub fn by_reference(stages: &[Stage<'_>], before: usize, reference: &str) -> Option<usize> {
+    for_from(stages, before, &reference.to_lowercase())
+        .or_else(|| reference.parse::<usize>().ok().filter(|i| *i < before.min(stages.len())))
+}
+
+/// The stage that `--target` means; the last without one.
+pub fn target(stages: &[Stage<'_>], wanted: Option<&str>, file: &Dockerfile) -> Result<usize, Vec<Diagnostic>> {
+    let Some(wanted) = wanted.filter(|w| !w.is_empty()) else { return Ok(stages.len() - 1) };
+    by_reference(stages, stages.len(), wanted).ok_or_else(|| {
+        let names: Vec<&str> = stages.iter().filter_map(|s| s.name.as_deref()).collect();
+        let span = stages.last().map_or(Span::default(), |s| s.span);
+        let fault = Diagnostic::error("unknown-target", format!("there is no stage '{wanted}'"), &file.source, span)
+            .label("the last stage")
+            .note(format!("--target takes a stage's name or an index below {}", stages.len()))
+            .note(format!("named stages: {}", listed(names.iter().copied())));
+        vec![suggest(fault, wanted, names)]
+    })
+}
+
+/// Why `reference` at stage `index` finds no earlier stage, if it is a stage's at all.
+pub fn out_of_order(site: &Site<'_>, stages: &[Stage<'_>], index: usize, reference: &Word) -> Option<Fault> {
+    let by_name = |stage: &Stage<'_>| stage.name.as_deref() == Some(&reference.value.to_lowercase());
+    let found = (index..stages.len()).find(|i| by_name(&stages[*i]) || reference.value == i.to_string())?;
+    let message = if found == index {
+        format!("stage '{}' refers to itself", reference.value)
+    } else {
+        format!("stage '{}' is defined later", reference.value)
+    };
+    let mut fault = site
+        .error("stage-order", message, reference.span)
+        .note("a stage can only use stages that stand before it")
+        .help("move the stage up, or use the name of an earlier one");
+    if site.trigger.is_none() {
+        fault = fault.also(stages[found].span, "defined here");
+    }
+    Some(fault.into())
+}
+
+/// Adds "did you mean" to a diagnostic.
+pub fn suggest<'n>(fault: Diagnostic, word: &str, known: impl IntoIterator<Item = &'n str>) -> Diagnostic {
+    match nearest(word, known) {
+        Some(near) => fault.help(format!("did you mean '{near}'?")),
+        None => fault,
+    }
+}

@@ -1,0 +1,399 @@
+//! The walk over stages and instructions.
+
+use super::plan::{Base, Planned};
+use super::scope::{self, Args, expand_word};
+use super::site::{Fault, Site};
+use super::stages::{self, Stage, suggest};
+use super::state::State;
+use super::{BaseImage, HistoryItem, Images, NotFound, Options};
+use crate::diag::{Diagnostic, Severity, Span};
+use crate::dockerfile::ast::{Dockerfile, Instruction, Kind, Word};
+use crate::dockerfile::expand::Quotes;
+use crate::graph::{CopyOp, CopySource, Graph, Op, Step, StepId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A use of a variable that is not set, for the check UndefinedVar.
+#[derive(Clone, Debug)]
+pub struct Unset {
+    /// Its name.
+    pub name: String,
+    /// The word that uses it.
+    pub span: Span,
+    /// Variables that are set there.
+    pub known: Vec<String>,
+    /// The base image's variables are among `known`.
+    pub certain: bool,
+}
+
+/// The state of lowering one file.
+pub struct Walk<'a> {
+    pub(super) file: &'a Dockerfile,
+    pub(super) options: &'a Options,
+    pub(super) images: &'a dyn Images,
+    pub(super) stages: Vec<Stage<'a>>,
+    /// ARGs before the first FROM.
+    pub(super) globals: Args,
+    /// TARGETPLATFORM and the like.
+    pub(super) automatic: Args,
+    pub(super) graph: Graph,
+    pub(super) diagnostics: Vec<Diagnostic>,
+    /// Uses of unset variables in this file's own text.
+    pub(super) unset: Vec<Unset>,
+    /// Images by name as looked up.
+    pub(super) found: BTreeMap<String, Result<BaseImage, NotFound>>,
+    /// Steps that begin a root filesystem: images by name, and the empty one under "".
+    pub(super) roots: BTreeMap<String, StepId>,
+    /// Stages walked so far.
+    pub(super) states: Vec<State>,
+    /// The stage that nothing needs is walked only for its mistakes.
+    pub(super) rehearsing: bool,
+    /// Index of the stage being walked.
+    pub(super) index: usize,
+    /// Every name that an ARG declares, anywhere.
+    declared: BTreeSet<String>,
+}
+
+impl<'a> Walk<'a> {
+    /// Splits the file and reads the global ARGs.
+    pub fn new(
+        file: &'a Dockerfile,
+        options: &'a Options,
+        images: &'a dyn Images,
+    ) -> Result<Walk<'a>, Vec<Diagnostic>> {
+        let (stages, head) = stages::split(file)?;
+        let mut walk = Walk {
+            file,
+            options,
+            images,
+            stages,
+            globals: Args::default(),
+            automatic: Args::default(),
+            graph: Graph::default(),
+            diagnostics: Vec::new(),
+            unset: Vec::new(),
+            found: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            states: Vec::new(),
+            rehearsing: false,
+            index: 0,
+            declared: BTreeSet::new(),
+        };
+        walk.syntax();
+        walk.global_args(head);
+        Ok(walk)
+    }
+
+    /// The target's index; from then on the automatic ARGs are known.
+    pub fn target(&mut self) -> Result<usize, Vec<Diagnostic>> {
+        let target = stages::target(&self.stages, self.options.target.as_deref(), self.file)?;
+        let name = self.stages[target].name.clone().unwrap_or_else(|| "default".into());
+        self.automatic = scope::automatic(self.options, &name);
+        Ok(target)
+    }
+
+    /// The Dockerfile as the place of an instruction.
+    pub fn site(&self) -> Site<'a> {
+        let escape = self.file.directives.escape.as_ref().map_or('\\', |e| e.value);
+        Site { source: &self.file.source, escape, trigger: None }
+    }
+
+    /// Walks the stages in the order of the file: those that `target` needs for their steps, the others for their
+    /// mistakes.
+    pub fn stages(&mut self, target: usize) -> Vec<State> {
+        let plan = self.plan([target]);
+        self.walk_all(&plan);
+        self.undeclared_build_args();
+        std::mem::take(&mut self.states)
+    }
+
+    /// Walks every stage as if needed, where its base is known.
+    pub fn walk_all(&mut self, plan: &BTreeMap<usize, Planned>) {
+        for index in 0..self.stages.len() {
+            self.index = index;
+            let state = match plan.get(&index) {
+                Some(planned) => self.stage(planned),
+                None => self.rehearse(),
+            };
+            self.states.push(state);
+        }
+        let place = |d: &Diagnostic| d.labels.first().map_or(0, |label| label.span.start);
+        self.diagnostics.sort_by_key(place);
+    }
+
+    fn stage(&mut self, planned: &Planned) -> State {
+        let first = self.graph.steps.len();
+        self.diagnostics.extend(planned.faults.iter().cloned());
+        let mut state = match &planned.base {
+            Ok(base) => self.begin(base),
+            Err(fault) => {
+                self.diagnostics.push((**fault).clone());
+                self.unknown()
+            }
+        };
+        if self.replaced(self.index).is_none() {
+            for trigger in &planned.triggers {
+                let from = self.stages[self.index].span;
+                let own = self.site();
+                let site = match &trigger.foreign {
+                    Some((source, image)) => Site { source, escape: '\\', trigger: Some((image, from)) },
+                    None => own,
+                };
+                self.instruction(&mut state, &site, &trigger.instruction);
+            }
+            self.body(&mut state);
+        }
+        self.number(first);
+        state
+    }
+
+    /// Walks the body of a stage whose result is not wanted; the graph stays as it is.
+    fn rehearse(&mut self) -> State {
+        let (graph, roots) = (self.graph.clone(), self.roots.clone());
+        self.rehearsing = true;
+        let from = self.stages[self.index].from;
+        let mut state = match stages::for_from(&self.stages, self.index, &from.image.value) {
+            Some(stage) => self.states[stage].child(),
+            None if from.image.value == "scratch" => State::scratch(StepId(0), &self.options.platform),
+            None => self.unknown(),
+        };
+        self.body(&mut state);
+        self.rehearsing = false;
+        (self.graph, self.roots) = (graph, roots);
+        state
+    }
+
+    /// A stage whose base can't be told.
+    fn unknown(&self) -> State {
+        State { known_base: false, ..State::scratch(StepId(0), &self.options.platform) }
+    }
+
+    fn body(&mut self, state: &mut State) {
+        let body = self.stages[self.index].body;
+        let site = self.site();
+        for instruction in body {
+            self.instruction(state, &site, instruction);
+        }
+    }
+
+    /// The state right after FROM.
+    fn begin(&mut self, base: &Base) -> State {
+        let site = self.site();
+        let word = &self.stages[self.index].from.image;
+        match base {
+            Base::Scratch => State::scratch(self.scratch(word.span), &self.options.platform),
+            Base::Stage(stage) => self.states[*stage].child(),
+            Base::Image(image) => {
+                let root = self.image_step(image, &site, word);
+                let mut state = State::image(root, image, &self.options.platform);
+                // Spent by this stage, unless a context stands for all of it.
+                if self.replaced(self.index).is_none() {
+                    state.execution().on_build = None;
+                }
+                state
+            }
+            Base::Directory(name) => {
+                let mut state = State::scratch(self.scratch(word.span), &self.options.platform);
+                let op = CopyOp {
+                    base: state.root,
+                    sources: vec![CopySource::Context { context: Some(name.clone()), pattern: ".".into() }],
+                    dest: "/".into(),
+                    chown: None,
+                    chmod: None,
+                    link: false,
+                    parents: false,
+                    exclude: Vec::new(),
+                    unpack: false,
+                    with_libs: false,
+                    is_add: false,
+                };
+                let step = self.add(Op::Copy(op), format!("FROM context {name}"), word.span);
+                state.history.push(HistoryItem { created_by: "COPY . / # buildkit".into(), step: Some(step) });
+                state.root = step;
+                state
+            }
+        }
+    }
+
+    fn scratch(&mut self, span: Span) -> StepId {
+        if let Some(step) = self.roots.get("") {
+            return *step;
+        }
+        let step = self.add(Op::Scratch, "FROM scratch".into(), span);
+        self.roots.insert(String::new(), step);
+        step
+    }
+
+    fn instruction(&mut self, state: &mut State, site: &Site<'_>, instruction: &Instruction) {
+        if let Err(fault) = self.lower(state, site, instruction) {
+            // What a variable of an unknown base holds is unknown, and so is whether this is a mistake.
+            if state.known_base || !instruction.raw.contains('$') {
+                self.diagnostics.push(*fault);
+            }
+        }
+    }
+
+    fn lower(&mut self, state: &mut State, site: &Site<'_>, instruction: &Instruction) -> Result<(), Fault> {
+        match &instruction.kind {
+            Kind::From(_) => Err(site.error("invalid-onbuild", "FROM can't stand here", instruction.name.span).into()),
+            Kind::Run(run) => self.run(state, site, instruction, run),
+            Kind::Copy(copy) => self.copy(state, site, instruction, copy),
+            Kind::Workdir(path) => self.workdir(state, site, instruction, path),
+            Kind::Env { pairs, .. } => self.env(state, site, pairs),
+            Kind::Label { pairs, .. } => self.label(state, site, pairs),
+            Kind::Arg(args) => self.arg(state, site, args),
+            Kind::Cmd(command) => self.cmd(state, command),
+            Kind::Entrypoint(command) => self.entrypoint(state, command),
+            Kind::Shell(words) => self.shell(state, site, instruction, words),
+            Kind::User(user) => self.user(state, site, user),
+            Kind::Expose(words) => self.expose(state, site, words),
+            Kind::Volume(words) => self.volume(state, site, words),
+            Kind::Stopsignal(signal) => self.stopsignal(state, site, signal),
+            Kind::Healthcheck { flags, check } => self.healthcheck(state, site, instruction, flags, check),
+            Kind::Maintainer(author) => self.maintainer(state, author),
+            Kind::Onbuild { text, .. } => self.onbuild(state, text),
+        }
+    }
+
+    /// Expands a word with the variables of this line, and notes those that are not set.
+    pub fn expand(&mut self, state: &State, site: &Site<'_>, word: &Word) -> Result<String, Fault> {
+        self.expand_with(state, site, word, site.escape, Quotes::Remove)
+    }
+
+    /// [`Walk::expand`] for heredoc bodies (another escape character and quotes kept).
+    pub fn expand_with(
+        &mut self,
+        state: &State,
+        site: &Site<'_>,
+        word: &Word,
+        escape: char,
+        quotes: Quotes,
+    ) -> Result<String, Fault> {
+        let expanded = expand_word(site, word, escape, quotes, &|name| state.lookup(name))?;
+        if site.trigger.is_none() {
+            // A declared ARG without a value is empty on purpose.
+            for name in expanded.unset.into_iter().filter(|name| !state.args.declared(name)) {
+                self.unset.push(Unset { name, span: word.span, known: state.variables(), certain: state.known_base });
+            }
+        }
+        Ok(expanded.text)
+    }
+
+    /// Adds a step of the current stage. Its place in the stage is put before the label by [`Walk::number`].
+    pub fn add(&mut self, op: Op, label: String, span: Span) -> StepId {
+        // A file of 2^32 instructions does not fit the parser's limits.
+        let id = StepId(u32::try_from(self.graph.steps.len()).unwrap_or(u32::MAX));
+        let stage = self.stages[self.index].title(self.index);
+        self.graph.steps.push(Step { id, op, label, stage, span: Some(span) });
+        id
+    }
+
+    /// `[builder 2/5]` before the labels of a stage's steps; the name is left out where there is only one stage.
+    fn number(&mut self, first: usize) {
+        let title = match self.stages.len() {
+            1 if self.stages[0].name.is_none() => String::new(),
+            _ => format!("{} ", self.stages[self.index].title(self.index)),
+        };
+        let steps = &mut self.graph.steps[first..];
+        let total = steps.len();
+        for (nth, step) in steps.iter_mut().enumerate() {
+            step.label = format!("[{title}{}/{total}] {}", nth + 1, step.label);
+        }
+    }
+
+    /// Other frontends than the Dockerfile's are programs that rbuild does not run.
+    fn syntax(&mut self) {
+        let written = self.file.directives.syntax.as_ref();
+        let chosen = match self.options.build_args.get("BUILDKIT_SYNTAX") {
+            Some(syntax) => Some(syntax.as_str()),
+            None => written.map(|word| word.value.as_str()),
+        };
+        let Some(chosen) = chosen else { return };
+        let name = chosen.strip_prefix("docker.io/").unwrap_or(chosen);
+        if name.starts_with("docker/dockerfile") {
+            return;
+        }
+        let span = written.map_or(Span::default(), |word| word.span);
+        let site = self.site();
+        self.diagnostics.push(
+            site.unsupported("frontend-unsupported", format!("the frontend image '{chosen}'"), span)
+                .help("remove the line, or write # syntax=docker/dockerfile:1"),
+        );
+    }
+
+    fn global_args(&mut self, head: &[Instruction]) {
+        for instruction in &self.file.instructions {
+            if let Kind::Arg(args) = &instruction.kind {
+                self.declared.extend(args.iter().map(|(name, _)| name.value.clone()));
+            }
+        }
+        let site = self.site();
+        // The target's name is not known yet, and TARGETSTAGE is for stages anyway.
+        let automatic = scope::automatic(self.options, "default");
+        for instruction in head {
+            let Kind::Arg(args) = &instruction.kind else { continue };
+            for (name, default) in args {
+                let value = match (self.options.build_args.get(&name.value), default) {
+                    (Some(given), _) => Some(given.clone()),
+                    (None, Some(default)) => {
+                        let globals = &self.globals;
+                        let lookup = |name: &str| globals.value(name).or(automatic.value(name)).map(str::to_owned);
+                        match expand_word(&site, default, site.escape, Quotes::Remove, &lookup) {
+                            Ok(expanded) => Some(expanded.text),
+                            Err(fault) => {
+                                self.diagnostics.push(*fault);
+                                None
+                            }
+                        }
+                    }
+                    (None, None) => automatic.value(&name.value).map(str::to_owned),
+                };
+                self.globals.declare(&name.value, value);
+            }
+        }
+    }
+
+    /// A build argument that no ARG asks for is most likely misspelt.
+    fn undeclared_build_args(&mut self) {
+        for name in self.options.build_args.keys() {
+            let predefined = scope::PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
+                || scope::SPECIAL.contains(&name.as_str())
+                || self.automatic.declared(name);
+            if predefined || self.declared.contains(name) {
+                continue;
+            }
+            let warning = Diagnostic {
+                severity: Severity::Warning,
+                code: "unused-build-arg".into(),
+                message: format!("build argument '{name}' is not declared by any ARG, so it has no effect"),
+                labels: Vec::new(),
+                notes: Vec::new(),
+                help: Vec::new(),
+                source: None,
+            };
+            let warning = suggest(warning, name, self.declared.iter().map(String::as_str));
+            self.diagnostics.push(if warning.help.is_empty() {
+                warning.help(format!("declare it in the stage that uses it: ARG {name}"))
+            } else {
+                warning
+            });
+        }
+    }
+}
+
+/// Uses of variables that are not set, in every stage of the file, for the check UndefinedVar. Base images are looked
+/// up; where one is missing the uses are not certain.
+pub fn unset_variables(file: &Dockerfile, options: &Options, images: &dyn Images) -> Vec<Unset> {
+    let Ok(mut walk) = Walk::new(file, options, images) else { return Vec::new() };
+    if walk.target().is_err() {
+        return Vec::new();
+    }
+    let plan = walk.plan(0..walk.stages.len());
+    walk.walk_all(&plan);
+    walk.unset
+}
+
+/// What a step is called after its place: the instruction on one line.
+pub fn label(instruction: &Instruction) -> String {
+    let text = instruction.raw.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!("{} {text}", instruction.name.value.to_uppercase())
+}
