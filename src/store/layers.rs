@@ -49,6 +49,16 @@ struct InfoFile {
     boot: String,
 }
 
+/// What a look at `info` shows.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum LayerState {
+    Trusted(LayerInfo),
+    /// There is no whole `info`.
+    Damaged,
+    /// Published before the machine went down, and no sync covered it.
+    Unsynced,
+}
+
 /// Names in a layer's directory.
 pub(super) const FS: &str = "fs";
 pub(super) const INDEX: &str = "index";
@@ -60,18 +70,24 @@ const SYNCED: &str = "synced";
 impl Store {
     /// `info` of a layer, `None` if it is not there (or damaged, or perhaps lost in a power cut, which count as absent).
     pub fn layer(&self, diff_id: &Digest) -> Result<Option<LayerInfo>, StoreError> {
-        let directory = self.layer_dir(diff_id);
-        let Some(file) = layout::read_sealed::<InfoFile>(&directory.join(INFO))? else { return Ok(None) };
-        if file.layer.diff_id != *diff_id {
-            return Ok(None);
+        match self.layer_state(diff_id)? {
+            LayerState::Trusted(info) => Ok(Some(info)),
+            LayerState::Damaged | LayerState::Unsynced => Ok(None),
         }
+    }
+
+    /// [`Store::layer`], with the reason for an absence.
+    pub(super) fn layer_state(&self, diff_id: &Digest) -> Result<LayerState, StoreError> {
+        let directory = self.layer_dir(diff_id);
+        let file: Option<InfoFile> = layout::read_sealed(&directory.join(INFO))?;
+        let Some(file) = file.filter(|f| f.layer.diff_id == *diff_id) else { return Ok(LayerState::Damaged) };
         if !directory.join(SYNCED).exists() {
             if file.boot != self.boot() {
-                return Ok(None);
+                return Ok(LayerState::Unsynced);
             }
             self.note_unsynced(diff_id);
         }
-        Ok(Some(file.layer))
+        Ok(LayerState::Trusted(file.layer))
     }
 
     /// The unpacked files of a layer (those of `fs_of` where it is set).

@@ -8,14 +8,17 @@
 //! after a power cut its files may be empty although their names are there.
 
 pub mod content;
+mod disk;
 pub mod fsck;
 pub mod gc;
 pub mod layers;
 pub mod layout;
+mod mark;
 pub mod refs;
 pub mod statcache;
 pub mod steps;
 mod tmp;
+pub mod usage;
 
 use crate::base::fs::Context;
 use crate::base::lock::{self, Lock};
@@ -300,6 +303,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("store"), Access::Shared).unwrap();
         (dir, store)
+    }
+
+    /// The same store, opened anew for exclusive use.
+    pub(super) fn exclusive(store: Store) -> Store {
+        let root = store.root().to_owned();
+        drop(store);
+        Store::open(&root, Access::Exclusive).unwrap()
     }
 
     #[test]

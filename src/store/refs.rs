@@ -57,7 +57,7 @@ impl Store {
         Ok(refs)
     }
 
-    fn ref_path(&self, name: &str) -> PathBuf {
+    pub(super) fn ref_path(&self, name: &str) -> PathBuf {
         self.root.join(layout::REFS).join(layout::file_name(name))
     }
 }

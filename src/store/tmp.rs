@@ -62,16 +62,28 @@ fn directory_of(lock_path: &Path) -> PathBuf {
     lock_path.with_extension("")
 }
 
+/// The lock file of a session's directory.
+pub(super) fn lock_of(directory: &Path) -> PathBuf {
+    let mut path = directory.as_os_str().to_owned();
+    path.push(LOCK_SUFFIX);
+    path.into()
+}
+
 /// Something in `tmp/` that no living process owns.
 #[derive(Debug)]
 pub(super) struct Leftover {
     /// File or directory to remove.
-    pub(super) path: PathBuf,
+    path: PathBuf,
     /// Held, and removed after `path`.
     lock: Option<(Lock, PathBuf)>,
 }
 
 impl Leftover {
+    /// What to call it. For a session this is its directory, even if the lock file alone is left.
+    pub(super) fn into_path(self) -> PathBuf {
+        self.path
+    }
+
     /// Removes it.
     pub(super) fn remove(self) -> Result<(), IoError> {
         if self.path.is_dir() && !self.path.is_symlink() {
@@ -134,7 +146,7 @@ mod tests {
         assert!(stray.exists(), "without the store to itself a sweep can't know whose this is");
 
         let alone = leftovers(tmp.path(), true).unwrap();
-        assert_eq!(alone.iter().map(|l| l.path.clone()).collect::<Vec<_>>(), [stray]);
+        assert_eq!(alone.into_iter().map(Leftover::into_path).collect::<Vec<_>>(), [stray]);
     }
 
     #[test]
