@@ -17,14 +17,14 @@ mod path;
 mod plan;
 mod platform;
 mod run;
-mod scope;
+pub(super) mod scope;
 mod signal;
-mod site;
-mod stages;
+pub(super) mod site;
+pub(super) mod stages;
 mod state;
 #[cfg(test)]
 mod tests;
-mod walk;
+pub(super) mod walk;
 
 pub use platform::Platform;
 

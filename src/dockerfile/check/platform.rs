@@ -1,0 +1,66 @@
+//! `FROM --platform` and the platform of base images.
+
+use super::subject::Subject;
+use crate::diag::Diagnostic;
+use crate::dockerfile::lower::Platform;
+
+/// RedundantTargetPlatform
+pub fn redundant_target_platform(subject: &Subject<'_>) -> Vec<Diagnostic> {
+    let flags = subject.stages.iter().filter_map(|stage| stage.from.platform.as_ref());
+    flags
+        .filter(|flag| matches!(flag.value.as_str(), "$TARGETPLATFORM" | "${TARGETPLATFORM}"))
+        .map(|flag| {
+            let message = format!("--platform={} is what FROM does without it", flag.value);
+            subject.finding(message, flag.span).help("remove the flag")
+        })
+        .collect()
+}
+
+/// FromPlatformFlagConstDisallowed. A stage named after the platform says that it is meant.
+pub fn from_platform_flag_const_disallowed(subject: &Subject<'_>) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for stage in &subject.stages {
+        let Some(flag) = stage.from.platform.as_ref().filter(|flag| !flag.value.contains('$')) else { continue };
+        let named = Platform::parse(&flag.value, &subject.options.platform).is_some_and(|platform| {
+            stage.name.as_deref().is_some_and(|name| name.contains(&platform.os) || name.contains(&platform.arch))
+        });
+        if !named {
+            found.push(
+                subject
+                    .finding(format!("the platform of this stage is always '{}'", flag.value), flag.span)
+                    .help("use $BUILDPLATFORM or a global ARG, or name the stage after the platform"),
+            );
+        }
+    }
+    found
+}
+
+/// InvalidBaseImagePlatform
+pub fn invalid_base_image_platform(subject: &Subject<'_>) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for (index, stage) in subject.stages.iter().enumerate() {
+        let word = &stage.from.image;
+        if subject.parent(index).is_some() || word.value.contains('$') || word.value == "scratch" {
+            continue;
+        }
+        let host = &subject.options.platform;
+        let wanted = match &stage.from.platform {
+            Some(flag) if flag.value.contains('$') => continue,
+            Some(flag) => Platform::parse(&flag.value, host),
+            None => Some(host.clone()),
+        };
+        let (Some(wanted), Ok(image)) = (wanted, subject.images.find(&word.value)) else { continue };
+        let written = format!(
+            "{}/{}/{}",
+            image.config.os,
+            image.config.architecture,
+            image.config.variant.as_deref().unwrap_or_default()
+        );
+        let has = Platform::parse(written.trim_end_matches('/'), host);
+        if let Some(has) = has.filter(|has| (&has.os, &has.arch) != (&wanted.os, &wanted.arch)) {
+            let message = format!("base image '{}' is for {has}, and {wanted} is wanted", word.value);
+            found.push(subject.finding(message, word.span).help(format!("use an image for {wanted}")));
+        }
+    }
+    found
+}

@@ -1,0 +1,65 @@
+//! What rules look at.
+
+use crate::diag::{Diagnostic, Span};
+use crate::dockerfile::ast::{Dockerfile, Instruction, Kind};
+use crate::dockerfile::ignore::Ignore;
+use crate::dockerfile::lower::stages::{self, Stage};
+use crate::dockerfile::lower::{Images, Options};
+
+/// A file and its surroundings.
+pub struct Subject<'a> {
+    /// The file.
+    pub file: &'a Dockerfile,
+    /// What the caller decided.
+    pub options: &'a Options,
+    /// Stored images.
+    pub images: &'a dyn Images,
+    /// The context's ignore rules.
+    pub ignore: Option<&'a Ignore>,
+    /// Its stages.
+    pub stages: Vec<Stage<'a>>,
+    /// What stands before the first FROM.
+    pub head: &'a [Instruction],
+}
+
+impl<'a> Subject<'a> {
+    /// `None`: the file has no stages to speak of, which lowering tells.
+    pub fn new(
+        file: &'a Dockerfile,
+        options: &'a Options,
+        images: &'a dyn Images,
+        ignore: Option<&'a Ignore>,
+    ) -> Option<Subject<'a>> {
+        let (stages, head) = stages::split(file).ok()?;
+        Some(Subject { file, options, images, ignore, stages, head })
+    }
+
+    /// A finding; its rule is put in by the caller of the rule.
+    pub fn finding(&self, message: impl Into<String>, span: Span) -> Diagnostic {
+        Diagnostic::warning("", message, &self.file.source, span)
+    }
+
+    /// The instruction that holds a byte.
+    pub fn instruction_at(&self, byte: usize) -> Option<&'a Instruction> {
+        self.file.instructions.iter().find(|i| i.span.range().contains(&byte))
+    }
+
+    /// The earlier stage that a stage builds on.
+    pub fn parent(&self, index: usize) -> Option<usize> {
+        stages::for_from(&self.stages, index, &self.stages[index].from.image.value)
+    }
+
+    /// For each stage: whether a matching instruction stands in it or in a stage it builds on, line by line. `visit`
+    /// gets each instruction and whether a match came before it.
+    pub fn each_after(&self, matches: impl Fn(&Kind) -> bool, mut visit: impl FnMut(&Instruction, bool)) {
+        let mut ended: Vec<bool> = Vec::with_capacity(self.stages.len());
+        for (index, stage) in self.stages.iter().enumerate() {
+            let mut seen = self.parent(index).is_some_and(|parent| ended[parent]);
+            for instruction in stage.body {
+                visit(instruction, seen);
+                seen |= matches(&instruction.kind);
+            }
+            ended.push(seen);
+        }
+    }
+}
