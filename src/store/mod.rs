@@ -325,6 +325,40 @@ mod tests {
     }
 
     #[test]
+    fn many_may_make_the_same_store_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("deep/store");
+        let barrier = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for i in 0..8_u8 {
+                let (root, barrier) = (&root, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    let store = Store::open(root, Access::Shared).unwrap();
+                    let digest = store.put_blob(&[i]).unwrap();
+                    assert_eq!(store.read_blob(&digest).unwrap(), [i]);
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn directories_of_derived_data_may_be_deleted() {
+        let (_dir, store) = store();
+        for directory in ["steps", "contexts", "contents", "trees", "locks", "tmp", "refs"] {
+            std::fs::remove_dir(store.root().join(directory)).unwrap();
+        }
+        let layer = layers::tests::publish(&store, "a");
+        store.put_step(&steps::tests::record("make", Some(layer.diff_id))).unwrap();
+        store.set_ref("x", &layer.diff_id).unwrap();
+        drop(store.lock_step(&layer.diff_id).unwrap());
+        let cache = statcache::StatCache::load(&store, "/src");
+        cache.put(statcache::StatKey { dev: 1, ino: 1, size: 1, mtime: 1, ctime: 1 }, layer.diff_id);
+        cache.save().unwrap();
+        assert_eq!(store.steps().unwrap().len(), 1);
+    }
+
+    #[test]
     fn opening_writes_nothing_into_an_existing_store_until_something_is_stored() {
         let (dir, store) = store();
         assert_eq!(layout::list(&dir.path().join("store/tmp")).unwrap().len(), 0);

@@ -136,6 +136,9 @@ impl StatCache {
         entries.dedup_by(|later, first| later[..KEY] == first[..KEY]);
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(entries.as_flattened());
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
         Ok(fs::write_atomic(path, &bytes)?)
     }
 }
