@@ -4,8 +4,12 @@
 
 pub mod ast;
 pub mod check;
+pub mod directives;
+pub mod duration;
 pub mod expand;
+pub mod flags;
 pub mod ignore;
+pub mod instruction;
 pub mod lines;
 pub mod lower;
 pub mod parse;

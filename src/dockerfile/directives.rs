@@ -1,0 +1,136 @@
+//! Parser directives: the unbroken run of `# key=value` lines at the very top of a file.
+
+use super::ast::{Directives, Spanned, Word};
+use crate::diag::{Diagnostic, Source, Span, suggest};
+
+/// The escape character where no directive sets another.
+pub const DEFAULT_ESCAPE: char = '\\';
+
+/// What the top of a file says, and where the rest begins.
+#[derive(Debug)]
+pub struct Top {
+    /// The directives.
+    pub directives: Directives,
+    /// First byte after the last directive line.
+    pub end: usize,
+}
+
+/// Reads the directives of a file. Mistakes are pushed to `diagnostics`; reading goes on after them.
+pub fn read(source: &Source, diagnostics: &mut Vec<Diagnostic>) -> Top {
+    let text = source.text();
+    let mut top = Top { directives: Directives::default(), end: 0 };
+    let mut seen: Vec<(String, Span)> = Vec::new();
+    let mut shebang = false;
+    let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    while at < text.len() {
+        let next = text[at..].find('\n').map_or(text.len(), |i| at + i + 1);
+        let line = &text[at..next];
+        if top.end == 0 && !shebang && line.starts_with("#!") {
+            shebang = true;
+            at = next;
+            continue;
+        }
+        let Some((key, value)) = directive(line, at) else { break };
+        let name = key.value.to_ascii_lowercase();
+        if let Some((_, first)) = seen.iter().find(|(n, _)| *n == name) {
+            diagnostics.push(
+                Diagnostic::error("repeated-directive", format!("`{name}` is given twice"), source, key.span)
+                    .also(*first, "first given here"),
+            );
+        } else {
+            seen.push((name.clone(), key.span));
+            match name.as_str() {
+                "escape" if shebang => diagnostics.push(
+                    Diagnostic::warning("ignored-directive", "`escape` after a `#!` line is ignored", source, key.span)
+                        .help("put the directive on the first line"),
+                ),
+                "escape" => top.directives.escape = escape(source, value, diagnostics),
+                "syntax" => top.directives.syntax = Some(syntax(source, value, diagnostics)),
+                "check" => {
+                    check(source, &value, diagnostics);
+                    top.directives.check = Some(value);
+                }
+                // An unknown key is an ordinary comment and ends the zone.
+                _ => break,
+            }
+        }
+        top.end = next;
+        at = next;
+    }
+    top
+}
+
+/// Takes a line apart if it has a directive's form.
+fn directive(line: &str, at: usize) -> Option<(Word, Word)> {
+    let body = line.trim_start().strip_prefix('#')?;
+    let (key, value) = body.split_once('=')?;
+    let (key, value) = (key.trim(), value.trim());
+    let mut letters = key.chars();
+    let well_formed =
+        letters.next().is_some_and(|c| c.is_ascii_alphabetic()) && letters.all(|c| c.is_ascii_alphanumeric());
+    if !well_formed || value.is_empty() {
+        return None;
+    }
+    let word = |part: &str| {
+        let start = at + (part.as_ptr() as usize - line.as_ptr() as usize);
+        Spanned { value: part.to_owned(), span: Span::new(start..start + part.len()) }
+    };
+    Some((word(key), word(value)))
+}
+
+fn escape(source: &Source, value: Word, diagnostics: &mut Vec<Diagnostic>) -> Option<Spanned<char>> {
+    match value.value.as_str() {
+        "\\" => Some(Spanned { value: '\\', span: value.span }),
+        "`" => Some(Spanned { value: '`', span: value.span }),
+        other => {
+            let message = format!("`{other}` cannot be the escape character");
+            diagnostics.push(
+                Diagnostic::error("bad-escape-directive", message, source, value.span)
+                    .help("it is either `\\` or a backtick"),
+            );
+            None
+        }
+    }
+}
+
+fn syntax(source: &Source, value: Word, diagnostics: &mut Vec<Diagnostic>) -> Word {
+    let reference = value.value.split(char::is_whitespace).next().unwrap_or_default().to_owned();
+    let span = Span::new(value.span.start..value.span.start + reference.len());
+    let name = reference.strip_prefix("docker.io/").unwrap_or(&reference);
+    if !name.starts_with("docker/dockerfile") {
+        diagnostics.push(
+            Diagnostic::error(
+                "unsupported-frontend",
+                format!("the frontend `{reference}` is not supported"),
+                source,
+                span,
+            )
+            .note("rbuild reads the language of docker/dockerfile itself and runs no frontend images")
+            .help("remove the line if the file is an ordinary Dockerfile"),
+        );
+    }
+    Spanned { value: reference, span }
+}
+
+const CHECK_OPTIONS: [&str; 3] = ["skip", "error", "experimental"];
+
+/// Checks the form `skip=A,B;error=true;experimental=A|all`. Rule names are the checker's business.
+fn check(source: &Source, value: &Word, diagnostics: &mut Vec<Diagnostic>) {
+    let mut start = value.span.start;
+    for option in value.value.split(';') {
+        let span = Span::new(start..start + option.len());
+        start = span.end + 1;
+        let (key, setting) = option.split_once('=').unwrap_or((option, ""));
+        let key = key.trim();
+        if !CHECK_OPTIONS.contains(&key) {
+            let found = Diagnostic::error("bad-check-directive", format!("unknown check option `{key}`"), source, span);
+            diagnostics.push(match suggest::nearest(key, CHECK_OPTIONS) {
+                Some(near) => found.help(format!("did you mean `{near}`?")),
+                None => found.help("the options are `skip=`, `error=` and `experimental=`, joined by `;`"),
+            });
+        } else if key == "error" && !matches!(setting.trim(), "true" | "false" | "1" | "0" | "t" | "f") {
+            let message = format!("`error` is true or false, not `{}`", setting.trim());
+            diagnostics.push(Diagnostic::error("bad-check-directive", message, source, span));
+        }
+    }
+}
