@@ -4,12 +4,17 @@
 pub mod caps;
 pub mod init;
 pub mod launch;
+mod mountfd;
+mod mounts;
 pub mod plan;
 pub mod probe;
+mod program;
+mod root;
 pub mod seccomp;
 pub mod spec;
 pub mod sys;
 pub mod userns;
+mod wire;
 
 pub use launch::Streams;
 pub use launch::{Exit, Launched, launch};

@@ -8,7 +8,6 @@
 use libc::{c_long, sock_filter};
 use rustix::thread::CapabilitySet;
 
-#[path = "seccomp_table.rs"]
 mod table;
 
 #[cfg(target_arch = "x86_64")]
@@ -75,10 +74,8 @@ fn conditional(kept: CapabilitySet) -> Vec<(c_long, Verdict)> {
         let tests = [libc::S_IFCHR, libc::S_IFBLK].map(|t| (Test::Masked(argument, libc::S_IFMT, t), EPERM));
         Verdict::Tests(tests.to_vec(), ALLOW)
     };
-    let mut socket = vec![
-        (Test::Equals(0, libc::AF_ALG as u32), EPERM),
-        (Test::Equals(0, libc::AF_VSOCK as u32), EPERM),
-    ];
+    let mut socket =
+        vec![(Test::Equals(0, libc::AF_ALG as u32), EPERM), (Test::Equals(0, libc::AF_VSOCK as u32), EPERM)];
     if !kept.contains(CapabilitySet::AUDIT_WRITE) {
         // libaudit takes EINVAL as "no audit in this kernel" and stands down; EPERM makes useradd and PAM fail.
         let audit = ((0, libc::AF_NETLINK as u32), (2, libc::NETLINK_AUDIT as u32));
@@ -107,12 +104,7 @@ pub fn program(kept: CapabilitySet) -> Vec<sock_filter> {
     calls.extend(conditional(kept).into_iter().map(|(nr, verdict)| (nr as u32, verdict)));
     calls.sort_by_key(|(nr, _)| *nr);
     let ranges = ranges(calls);
-    let mut out = vec![
-        load(ABI_OFFSET),
-        jump(libc::BPF_JEQ, NATIVE_ABI, 1, 0),
-        ret(KILL),
-        load(NUMBER_OFFSET),
-    ];
+    let mut out = vec![load(ABI_OFFSET), jump(libc::BPF_JEQ, NATIVE_ABI, 1, 0), ret(KILL), load(NUMBER_OFFSET)];
     if cfg!(target_arch = "x86_64") {
         out.extend([jump(libc::BPF_JGE, X32_BIT, 0, 1), ret(KILL)]);
     }
@@ -177,7 +169,8 @@ fn search(ranges: &[(u32, Verdict)]) -> Vec<sock_filter> {
     let mut out = match u8::try_from(low_code.len()) {
         Ok(distance) => vec![jump(libc::BPF_JGE, high[0].0, distance, 0)],
         Err(_) => {
-            let far = sock_filter { code: (libc::BPF_JMP | libc::BPF_JA) as u16, jt: 0, jf: 0, k: low_code.len() as u32 };
+            let far =
+                sock_filter { code: (libc::BPF_JMP | libc::BPF_JA) as u16, jt: 0, jf: 0, k: low_code.len() as u32 };
             vec![jump(libc::BPF_JGE, high[0].0, 0, 1), far]
         }
     };

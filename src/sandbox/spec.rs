@@ -36,6 +36,9 @@ pub struct Spec {
     pub capabilities: Vec<String>,
     /// Apply the seccomp filter.
     pub seccomp: bool,
+    /// Process 1 is rbuild's init, which reaps orphans and passes signals on, and the program is its child (steps).
+    /// Otherwise the program itself is process 1, with the kernel's special rules for it (containers).
+    pub init: bool,
     /// Give it the caller's terminal: a pseudo-terminal whose other end the launcher's parent holds.
     pub tty: bool,
     /// Size of /dev/shm in bytes.
