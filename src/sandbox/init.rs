@@ -7,6 +7,7 @@
 use super::wire::{self, Blame, Failure, Report};
 use super::{Spec, caps, mountfd, mounts, plan, program, root, sys};
 use crate::graph::Network;
+use rustix::fs::Mode;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus};
 use rustix::thread::CapabilitySet;
@@ -88,6 +89,9 @@ fn launcher(socket: &UnixStream) -> Result<Infallible, Failure> {
 
 fn process_one(spec: &Spec, socket: &UnixStream) -> Result<Infallible, Failure> {
     tie_to_caller(socket)?;
+    rustix::thread::set_name(c"rbuild-init").blame("name the process", "")?;
+    // What the set-up makes has these modes whatever the caller's umask is.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     let new = mount_everything(spec)?;
     if !new.stubs.is_empty() {
         wire::send(socket, &Report::Stubs(new.stubs), None).blame("report", "mount points")?;

@@ -23,6 +23,7 @@ pub(super) const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 /// Makes a file system instance and its detached mount. An option with an empty value is a flag.
 pub(super) fn fresh(kind: &str, options: &[(&str, String)], attributes: u64) -> Result<OwnedFd, Failure> {
     let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).blame("open file system", kind)?;
+    configure(&context, kind, "source", kind)?;
     for (key, value) in options {
         configure(&context, kind, key, value)?;
     }

@@ -25,7 +25,6 @@ pub(super) fn turn_into(spec: &Spec) -> Result<Infallible, Failure> {
     let _ = sys::join_new_session_keyring();
     let program = prepare(spec)?;
     enter_directory(spec)?;
-    rustix::process::umask(Mode::from_raw_mode(0o022));
     limits()?;
     restrict(spec)?;
     // Cleared by each change of credentials, so this late: process 1 must not outlive the launcher's parent. (For the

@@ -114,8 +114,14 @@ fn allow_descriptors(count: usize) {
 /// A volatile overlay leaves a mark in its work directory that forbids mounting it again, since a crash may have lost
 /// data. Nothing was written here yet.
 fn forget_volatile(work: &OwnedFd) -> Result<(), Failure> {
-    for path in ["work/incompat/volatile", "work/incompat"] {
-        match rustix::fs::unlinkat(work, path, AtFlags::REMOVEDIR) {
+    let directory = AtFlags::REMOVEDIR;
+    let mark = [
+        ("work/incompat/volatile/dirty", AtFlags::empty()),
+        ("work/incompat/volatile", directory),
+        ("work/incompat", directory),
+    ];
+    for (path, flags) in mark {
+        match rustix::fs::unlinkat(work, path, flags) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno).blame("remove the overlay's mark", path),
         }
