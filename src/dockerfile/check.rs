@@ -1,4 +1,4 @@
-//! Build checks: BuildKit's linter rules under its names, and rules of rbuild's own (in kebab-case).
+//! Build checks: BuildKit's linter rules under its names, and one of rbuild's own (in kebab-case).
 //!
 //! A rule is a record in [`RULES`] and a function from the [`Subject`] to findings. What is skipped, what counts as an
 //! error and which experimental rules run is said by `# check=` directives ([`config`]): at the top of the file for
@@ -53,7 +53,7 @@ const fn rule(name: &'static str, description: &'static str, run: fn(&Subject<'_
 }
 
 /// Every rule.
-pub static RULES: [Rule; 24] = [
+pub static RULES: [Rule; 23] = [
     rule("StageNameCasing", "stage names should be lowercase", names::stage_name_casing),
     rule("FromAsCasing", "the AS keyword should have the casing of FROM", style::from_as_casing),
     rule("NoEmptyContinuation", "empty continuation lines will become errors", style::no_empty_continuation),
@@ -111,7 +111,6 @@ pub static RULES: [Rule; 24] = [
     },
     rule("ExposeProtoCasing", "the protocol of EXPOSE should be lowercase", expose::expose_proto_casing),
     rule("ExposeInvalidFormat", "EXPOSE should not name an address or host port", expose::expose_invalid_format),
-    rule("almost-json", "a command that looks like JSON should be JSON", command::almost_json),
     rule(
         "heredoc-failures-ignored",
         "a RUN heredoc of several commands should stop at the first that fails",

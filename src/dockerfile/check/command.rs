@@ -2,7 +2,7 @@
 
 use super::subject::Subject;
 use crate::diag::{Diagnostic, Span};
-use crate::dockerfile::ast::{Command, Healthcheck, Kind};
+use crate::dockerfile::ast::{Command, Kind};
 
 /// JSONArgsRecommended. A SHELL, also a base image's or an earlier stage's, says that the shell is wanted.
 pub fn json_args_recommended(subject: &Subject<'_>) -> Vec<Diagnostic> {
@@ -66,27 +66,6 @@ pub fn multiple_instructions_disallowed(subject: &Subject<'_>) -> Vec<Diagnostic
                         .help(format!("remove this {name}")),
                 );
             }
-        }
-    }
-    found
-}
-
-/// almost-json
-pub fn almost_json(subject: &Subject<'_>) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    for instruction in &subject.file.instructions {
-        let command = match &instruction.kind {
-            Kind::Run(run) => &run.command,
-            Kind::Cmd(command) | Kind::Entrypoint(command) => command,
-            Kind::Healthcheck { check: Healthcheck::Cmd(command), .. } => command,
-            _ => continue,
-        };
-        if let Command::Shell { text, almost_json: Some(why) } = command {
-            found.push(
-                subject
-                    .finding(format!("this is not JSON, so it is a command for the shell: {why}"), text.span)
-                    .help("write strings in double quotes, without a comma after the last and nothing after ']'"),
-            );
         }
     }
     found

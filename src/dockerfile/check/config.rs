@@ -32,7 +32,7 @@ impl Config {
         match Config::parse(text) {
             Ok(config) => {
                 let unknown = config.unknown().map(|name| {
-                    let finding = tell(false, format!("there is no check '{name}'"));
+                    let finding = tell(false, format!("there is no check `{name}`"));
                     match nearest(name, RULES.iter().map(|rule| rule.name)) {
                         Some(near) => finding.help(format!("did you mean {near}?")),
                         None => finding,
@@ -52,7 +52,7 @@ impl Config {
         let mut config = Config::default();
         for option in text.split(';').map(str::trim).filter(|option| !option.is_empty()) {
             let (key, value) =
-                option.split_once('=').ok_or_else(|| format!("'{option}' is not of the form key=value"))?;
+                option.split_once('=').ok_or_else(|| format!("`{option}` is not of the form key=value"))?;
             let names = || value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
             match key.trim().to_ascii_lowercase().as_str() {
                 "skip" => config.skip.extend(names()),
@@ -61,10 +61,10 @@ impl Config {
                     config.error = match value.trim().to_ascii_lowercase().as_str() {
                         "true" | "1" => true,
                         "false" | "0" => false,
-                        other => return Err(format!("error is true or false, not '{other}'")),
+                        other => return Err(format!("error is true or false, not `{other}`")),
                     }
                 }
-                other => return Err(format!("'{other}' is no option of check; there are skip, error, experimental")),
+                other => return Err(format!("`{other}` is no option of check; there are skip, error, experimental")),
             }
         }
         Ok(config)

@@ -14,7 +14,7 @@ pub fn workdir_relative_path(subject: &Subject<'_>) -> Vec<Diagnostic> {
         if !placed && !written.starts_with('/') && !written.starts_with('$') {
             found.push(
                 subject
-                    .finding(format!("relative WORKDIR '{}' depends on the base image's", path.value), path.span)
+                    .finding(format!("relative WORKDIR `{}` depends on the base image's", path.value), path.span)
                     .help(format!("write an absolute path, e.g. WORKDIR /{}", written.trim_start_matches("./"))),
             );
         }
@@ -43,7 +43,7 @@ pub fn copy_ignored_file(subject: &Subject<'_>) -> Vec<Diagnostic> {
                 let name = instruction.name.value.to_uppercase();
                 found.push(
                     subject
-                        .finding(format!("{name} names '{}', which the ignore file excludes", word.value), word.span)
+                        .finding(format!("{name} names `{}`, which the ignore file excludes", word.value), word.span)
                         .note(format!("line {} of the ignore file: {}", rule.line, rule.text))
                         .help("change the ignore file, or drop the source"),
                 );

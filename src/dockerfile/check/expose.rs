@@ -25,7 +25,7 @@ pub fn expose_proto_casing(subject: &Subject<'_>) -> Vec<Diagnostic> {
     upper
         .map(|word| {
             subject
-                .finding(format!("the protocol in '{}' should be lowercase", word.value), word.span)
+                .finding(format!("the protocol in `{}` should be lowercase", word.value), word.span)
                 .help(format!("write {}", word.value.to_ascii_lowercase()))
         })
         .collect()
@@ -38,7 +38,7 @@ pub fn expose_invalid_format(subject: &Subject<'_>) -> Vec<Diagnostic> {
         .map(|word| {
             let port = word.value.rsplit(':').next().unwrap_or_default();
             subject
-                .finding(format!("'{}' names more than the container's port", word.value), word.span)
+                .finding(format!("`{}` names more than the container's port", word.value), word.span)
                 .note("addresses and host ports are chosen when a container is started")
                 .help(format!("write {port}"))
         })

@@ -16,7 +16,7 @@ pub fn stage_name_casing(subject: &Subject<'_>) -> Vec<Diagnostic> {
         .map(|(_, name)| {
             let lower = name.value.to_lowercase();
             subject
-                .finding(format!("stage name '{}' should be lowercase", name.value), name.span)
+                .finding(format!("stage name `{}` should be lowercase", name.value), name.span)
                 .help(format!("write {lower}: FROM finds the stage only by that name"))
         })
         .collect()
@@ -30,7 +30,7 @@ pub fn duplicate_stage_name(subject: &Subject<'_>) -> Vec<Diagnostic> {
         if let Some((_, first)) = named(subject).find(same) {
             found.push(
                 subject
-                    .finding(format!("stage name '{}' is already taken", name.value), name.span)
+                    .finding(format!("stage name `{}` is already taken", name.value), name.span)
                     .also(first.span, "first used here")
                     .help("give each stage a name of its own: a later stage hides the earlier one"),
             );
@@ -44,7 +44,7 @@ pub fn reserved_stage_name(subject: &Subject<'_>) -> Vec<Diagnostic> {
     let reserved = |name: &str| matches!(name.to_lowercase().as_str(), "context" | "scratch");
     named(subject)
         .filter(|(_, name)| reserved(&name.value))
-        .map(|(_, name)| subject.finding(format!("'{}' is a reserved word", name.value), name.span))
+        .map(|(_, name)| subject.finding(format!("`{}` is a reserved word", name.value), name.span))
         .collect()
 }
 
@@ -73,7 +73,7 @@ pub fn invalid_definition_description(subject: &Subject<'_>) -> Vec<Diagnostic> 
             let name = names[0];
             found.push(
                 subject
-                    .finding(format!("the comment above '{name}' does not describe it"), span)
+                    .finding(format!("the comment above `{name}` does not describe it"), span)
                     .also(first.span, "this comment")
                     .help(format!("begin it with '{name} ', or part it with an empty comment line")),
             );

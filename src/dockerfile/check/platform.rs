@@ -27,7 +27,7 @@ pub fn from_platform_flag_const_disallowed(subject: &Subject<'_>) -> Vec<Diagnos
         if !named {
             found.push(
                 subject
-                    .finding(format!("the platform of this stage is always '{}'", flag.value), flag.span)
+                    .finding(format!("the platform of this stage is always `{}`", flag.value), flag.span)
                     .help("use $BUILDPLATFORM or a global ARG, or name the stage after the platform"),
             );
         }
@@ -58,7 +58,7 @@ pub fn invalid_base_image_platform(subject: &Subject<'_>) -> Vec<Diagnostic> {
         );
         let has = Platform::parse(written.trim_end_matches('/'), host);
         if let Some(has) = has.filter(|has| (&has.os, &has.arch) != (&wanted.os, &wanted.arch)) {
-            let message = format!("base image '{}' is for {has}, and {wanted} is wanted", word.value);
+            let message = format!("base image `{}` is for {has}, and {wanted} is wanted", word.value);
             found.push(subject.finding(message, word.span).help(format!("use an image for {wanted}")));
         }
     }

@@ -23,7 +23,7 @@ pub fn from_as_casing(subject: &Subject<'_>) -> Vec<Diagnostic> {
             let right = if is_lower(name) { "as" } else { "AS" };
             found.push(
                 subject
-                    .finding(format!("'{}' and '{name}' have different casing", word.value), word.span)
+                    .finding(format!("`{}` and `{name}` have different casing", word.value), word.span)
                     .help(format!("write {right}")),
             );
         }
@@ -57,7 +57,7 @@ pub fn consistent_instruction_casing(subject: &Subject<'_>) -> Vec<Diagnostic> {
         .map(|name| {
             let right = if lower > upper { name.value.to_lowercase() } else { name.value.to_uppercase() };
             subject
-                .finding(format!("'{}' should be {word} as most instructions here are", name.value), name.span)
+                .finding(format!("`{}` should be {word} as most instructions here are", name.value), name.span)
                 .help(format!("write {right}"))
         })
         .collect()

@@ -30,8 +30,8 @@ impl<'a> Subject<'a> {
         images: &'a dyn Images,
         ignore: Option<&'a Ignore>,
     ) -> Option<Subject<'a>> {
-        let (stages, head) = stages::split(file).ok()?;
-        Some(Subject { file, options, images, ignore, stages, head })
+        let (stages, head) = stages::split(file);
+        (!stages.is_empty()).then_some(Subject { file, options, images, ignore, stages, head })
     }
 
     /// A finding; its rule is put in by the caller of the rule.

@@ -65,7 +65,7 @@ pub fn undefined_arg_in_from(subject: &Subject<'_>) -> Vec<Diagnostic> {
         let Ok(expanded) = expand(&word.value, escape(subject), Quotes::Remove, &lookup) else { continue };
         for name in expanded.unset.iter().filter(|name| !globals.declared(name)) {
             let finding = subject
-                .finding(format!("'{name}' is not declared before the first FROM"), word.span)
+                .finding(format!("`{name}` is not declared before the first FROM"), word.span)
                 .note("FROM sees the ARGs before the first FROM and the automatic platform ARGs");
             found.push(match nearest(name, globals.iter().map(|(known, _)| known)) {
                 Some(near) => finding.help(format!("did you mean ${near}?")),
@@ -86,7 +86,7 @@ pub fn invalid_default_arg_in_from(subject: &Subject<'_>) -> Vec<Diagnostic> {
         // A name that nobody declares is UndefinedArgInFrom's.
         let all_declared = expanded.unset.iter().all(|name| globals.declared(name));
         if value.contains('$') && all_declared && Reference::from_str(&expanded.text).is_err() {
-            let message = format!("without build arguments '{value}' is '{}', which is no image name", expanded.text);
+            let message = format!("without build arguments `{value}` is `{}`, which is no image name", expanded.text);
             found.push(
                 subject
                     .finding(message, *span)
@@ -117,7 +117,7 @@ pub fn secrets_used_in_arg_or_env(subject: &Subject<'_>) -> Vec<Diagnostic> {
             let instruction = instruction.name.value.to_uppercase();
             found.push(
                 subject
-                    .finding(format!("{instruction} '{}' looks like a secret", name.value), name.span)
+                    .finding(format!("{instruction} `{}` looks like a secret", name.value), name.span)
                     .note("its value can be read from the image by everyone who has it")
                     .help("mount it for the step that needs it: RUN --mount=type=secret,id=NAME"),
             );

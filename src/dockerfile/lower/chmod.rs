@@ -16,15 +16,15 @@ pub fn validate(text: &str) -> Result<(), String> {
 fn clause(text: &str) -> Result<(), String> {
     let mut rest = text.trim_start_matches(['u', 'g', 'o', 'a']);
     if rest.is_empty() {
-        return Err(format!("'{text}' has no +, - or ="));
+        return Err(format!("`{text}` has no +, - or ="));
     }
     while let Some(first) = rest.chars().next() {
         if !matches!(first, '+' | '-' | '=') {
             return Err(match first {
                 'u' | 'g' | 'o' | 'r' | 'w' | 'x' | 'X' | 's' | 't' => {
-                    format!("'{first}' stands where +, - or = must stand in '{text}'")
+                    format!("`{first}` stands where +, - or = must stand in `{text}`")
                 }
-                other => format!("'{other}' means nothing in a mode"),
+                other => format!("`{other}` means nothing in a mode"),
             });
         }
         rest = &rest[1..];

@@ -10,9 +10,6 @@ use crate::dockerfile::ast::{self, Heredoc, Instruction, Operand, Word};
 use crate::dockerfile::expand::Quotes;
 use crate::graph::{CopyOp, CopySource, Op};
 
-const COPY_FLAGS: [&str; 7] = ["from", "chown", "chmod", "link", "parents", "exclude", "with-libs"];
-const ADD_FLAGS: [&str; 8] = ["chown", "chmod", "link", "exclude", "checksum", "keep-git-dir", "unpack", "with-libs"];
-
 impl Walk<'_> {
     /// COPY and ADD.
     pub fn copy(
@@ -67,13 +64,9 @@ impl Walk<'_> {
             with_libs: false,
             is_add: copy.is_add,
         };
-        let (instruction, known): (_, &[&str]) = if copy.is_add { ("ADD", &ADD_FLAGS) } else { ("COPY", &COPY_FLAGS) };
         let mut from = None;
         for flag in &copy.flags {
             let name = flag.name.value.as_str();
-            if !known.contains(&name) {
-                return Err(site.unknown_flag(instruction, &flag.name, known));
-            }
             match name {
                 "link" => op.link = site.flag_bool(flag)?,
                 "parents" => op.parents = site.flag_bool(flag)?,
@@ -87,7 +80,7 @@ impl Walk<'_> {
                     let word = site.flag_value(flag)?;
                     let mode = self.expand(state, site, word)?;
                     chmod::validate(&mode).map_err(|reason| {
-                        site.error("invalid-mode", format!("'{mode}' is not a mode: {reason}"), word.span)
+                        site.error("invalid-mode", format!("`{mode}` is not a mode: {reason}"), word.span)
                             .help("write it as chmod takes it: 755, 0644, u=rwX,go=rX or +x")
                     })?;
                     op.chmod = Some(mode);
@@ -96,13 +89,13 @@ impl Walk<'_> {
                     let word = site.flag_value(flag)?;
                     from = Some((word, self.origin(site, self.index, word, true)?));
                 }
-                // `checksum` and `keep-git-dir`: what they are about is refused, so they have no object.
-                _ => {
+                "checksum" | "keep-git-dir" => {
                     return Err(site
                         .unsupported("add-remote-unsupported", format!("ADD --{name}"), flag.name.span)
                         .note("it is about files from the network")
                         .into());
                 }
+                _ => return Err(site.unsupported_flag(if copy.is_add { "ADD" } else { "COPY" }, flag)),
             }
         }
         Ok((op, from))
@@ -119,7 +112,7 @@ impl Walk<'_> {
         let pattern = self.expand(state, site, word)?;
         if pattern.is_empty() {
             return Err(site
-                .error("empty-source", format!("'{}' is empty after expansion", word.value), word.span)
+                .error("empty-source", format!("`{}` is empty after expansion", word.value), word.span)
                 .note("an empty source would mean everything")
                 .help("write . for everything, or set the variable")
                 .into());
@@ -145,7 +138,7 @@ impl Walk<'_> {
     fn inline(&mut self, state: &State, site: &Site<'_>, heredoc: &Heredoc) -> Result<CopySource, Fault> {
         let name = &heredoc.name;
         if name.value.is_empty() || name.value.contains('/') || matches!(name.value.as_str(), "." | "..") {
-            let message = format!("the heredoc's delimiter '{}' can't be a file name", name.value);
+            let message = format!("the heredoc's delimiter `{}` can't be a file name", name.value);
             return Err(site.error("heredoc-name", message, name.span).help("use a word such as EOF").into());
         }
         // Whatever `# escape=` says: heredocs have the shell's.

@@ -8,7 +8,7 @@ pub fn ports(word: &str) -> Result<Vec<String>, String> {
         None => (word, "tcp".to_owned()),
     };
     if !matches!(proto.as_str(), "tcp" | "udp" | "sctp") {
-        return Err(format!("'{proto}' is not tcp, udp or sctp"));
+        return Err(format!("`{proto}` is not tcp, udp or sctp"));
     }
     let container = spec.rsplit(':').next().unwrap_or(spec);
     let (first, last) = container.split_once('-').unwrap_or((container, container));
@@ -24,7 +24,7 @@ fn port(text: &str) -> Result<u16, String> {
         return Err("the port is missing".into());
     }
     if !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(format!("'{text}' is not a port number"));
+        return Err(format!("`{text}` is not a port number"));
     }
     text.parse().map_err(|_| format!("{text} is above 65535, the last port"))
 }

@@ -66,7 +66,7 @@ impl Walk<'_> {
         }
         if name.contains('$') {
             return Err(site
-                .error("variable-in-from", format!("variables are not expanded in '{name}'"), from.span)
+                .error("variable-in-from", format!("variables are not expanded in `{name}`"), from.span)
                 .help(format!("name the image by a stage of its own: FROM {name} AS source, then use --from=source"))
                 .into());
         }
@@ -74,7 +74,7 @@ impl Walk<'_> {
             let why =
                 if indexes { "there is no such stage before this one" } else { "mounts name stages, not indexes" };
             return Err(site
-                .error("unknown-stage", format!("'{name}' is no stage: {why}"), from.span)
+                .error("unknown-stage", format!("`{name}` is no stage: {why}"), from.span)
                 .note(format!("stages before this one: {}", self.earlier(index)))
                 .into());
         }
@@ -99,7 +99,7 @@ impl Walk<'_> {
 
     /// Tells that the image that `word` names at stage `index` is not there.
     pub fn not_found(&self, site: &Site<'_>, index: usize, word: &Word, reference: &str, missing: NotFound) -> Fault {
-        let message = format!("image '{reference}' was not found: {}", missing.reason);
+        let message = format!("image `{reference}` was not found: {}", missing.reason);
         let fault = site
             .error("image-not-found", message, word.span)
             .note(format!("it is no stage before this one either (there are: {})", self.earlier(index)));

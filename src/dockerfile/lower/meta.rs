@@ -75,7 +75,7 @@ impl Walk<'_> {
             {
                 self.diagnostics.push(
                     site.warning("arg-hidden-by-env", format!("ARG {key} has no effect: ENV {key} wins"), name.span)
-                        .note(format!("ENV {key} is '{env}' here"))
+                        .note(format!("ENV {key} is `{env}` here"))
                         .help("use another name for the ARG, or set the ENV from it: ENV NAME=$ARG"),
                 );
             }
@@ -167,7 +167,7 @@ impl Walk<'_> {
     fn not_empty(&mut self, state: &State, site: &Site<'_>, word: &Word, name: &str) -> Result<String, Fault> {
         let value = self.expand(state, site, word)?;
         if value.is_empty() {
-            let message = format!("'{}' is empty after expansion, so {name} says nothing", word.value);
+            let message = format!("`{}` is empty after expansion, so {name} says nothing", word.value);
             return Err(site
                 .error("empty-value", message, word.span)
                 .help("set the variable before this line, or give it a default: ${NAME:-default}")
@@ -183,7 +183,7 @@ impl Walk<'_> {
             let value = self.not_empty(state, site, word, "EXPOSE")?;
             for spec in value.split_whitespace() {
                 ports.extend(expose::ports(spec).map_err(|reason| {
-                    site.error("invalid-port", format!("'{spec}' is not a port: {reason}"), word.span)
+                    site.error("invalid-port", format!("`{spec}` is not a port: {reason}"), word.span)
                         .help("write PORT, FIRST-LAST or PORT/udp")
                 })?);
             }
@@ -211,7 +211,7 @@ impl Walk<'_> {
         let name = self.not_empty(state, site, signal, "STOPSIGNAL")?;
         if !signal::is_signal(&name) {
             let fault = site
-                .error("invalid-signal", format!("'{name}' is not a signal"), signal.span)
+                .error("invalid-signal", format!("`{name}` is not a signal"), signal.span)
                 .note("a signal is SIGTERM, TERM, 15 or RTMIN+3");
             let bare = name.to_uppercase();
             return Err(suggest(fault, bare.strip_prefix("SIG").unwrap_or(&bare), signal::NAMES).into());

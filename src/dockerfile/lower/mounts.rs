@@ -7,6 +7,7 @@ use super::state::State;
 use super::walk::Walk;
 use crate::dockerfile::ast::{Flag, Spanned, Word};
 use crate::graph::{CopySource, RunMount};
+use std::ops::Range;
 
 const TYPES: [&str; 5] = ["bind", "cache", "tmpfs", "secret", "ssh"];
 
@@ -43,14 +44,14 @@ impl Walk<'_> {
         let kind = kind.unwrap_or_else(|| "bind".into()).to_ascii_lowercase();
         if !TYPES.contains(&kind.as_str()) {
             let fault = site
-                .error("unknown-mount-type", format!("'{kind}' is no type of mount"), word.span)
+                .error("unknown-mount-type", format!("`{kind}` is no type of mount"), word.span)
                 .note(format!("there are {}", listed(TYPES)));
             return Err(suggest(fault, &kind, TYPES).into());
         }
         let mut options = Options::default();
-        for (offset, key, value) in fields {
+        for (range, key, value) in fields {
             if key != "type" {
-                let field = Spanned { value: value.unwrap_or_default(), span: site.inside(word, offset) };
+                let field = Spanned { value: value.unwrap_or_default(), span: site.part(word, range) };
                 self.option(state, site, &kind, &key, &field, &mut options)?;
             }
         }
@@ -82,7 +83,7 @@ impl Walk<'_> {
         };
         if !known.contains(&name) {
             let fault = site
-                .error("unknown-mount-option", format!("a {kind} mount has no option '{key}'"), field.span)
+                .error("unknown-mount-option", format!("a {kind} mount has no option `{key}`"), field.span)
                 .note(format!("it has {}", listed(known.iter().copied())));
             return Err(suggest(fault, key, known.iter().copied()).into());
         }
@@ -92,7 +93,7 @@ impl Walk<'_> {
         }
         let value = self.expand(state, site, field)?;
         let bad = |what: &str| -> Fault {
-            site.error("invalid-mount", format!("{key}='{value}' is not {what}"), field.span).into()
+            site.error("invalid-mount", format!("{key}=`{value}` is not {what}"), field.span).into()
         };
         let flag = || match value.to_ascii_lowercase().as_str() {
             "" | "true" | "1" => Ok(true),
@@ -212,27 +213,31 @@ pub fn from_of(options: &Word) -> Option<Word> {
     Some(Spanned { value: value?, span: options.span })
 }
 
-/// Offset, key in lower case, and value of each `key=value`.
-type Field = (usize, String, Option<String>);
+/// Where the value (or the key, if there is none) stands in the line, the key in lower case, and the value.
+type Field = (Range<usize>, String, Option<String>);
 
 fn fields(line: &str) -> Result<Vec<Field>, String> {
     let mut fields = Vec::new();
-    for (offset, text) in csv(line)? {
+    for (mut range, text) in csv(line)? {
+        // A field in quotes is marked whole.
+        if let Some(equals) = text.find('=').filter(|_| !line[range.clone()].starts_with('"')) {
+            range.start += equals + 1;
+        }
         let (key, value) = match text.split_once('=') {
             Some((key, value)) => (key, Some(value.to_owned())),
             None => (text.as_str(), None),
         };
         let key = key.trim().to_ascii_lowercase();
         if value.is_none() && !matches!(key.as_str(), "readonly" | "ro" | "readwrite" | "rw" | "required") {
-            return Err(format!("'{text}' is not of the form key=value"));
+            return Err(format!("`{text}` is not of the form key=value"));
         }
-        fields.push((offset, key, value));
+        fields.push((range, key, value));
     }
     Ok(fields)
 }
 
 /// The fields of one CSV record. A field in double quotes may hold commas, and `""` for a quote.
-fn csv(line: &str) -> Result<Vec<(usize, String)>, String> {
+fn csv(line: &str) -> Result<Vec<(Range<usize>, String)>, String> {
     let mut fields = Vec::new();
     let mut offset = 0;
     loop {
@@ -245,16 +250,16 @@ fn csv(line: &str) -> Result<Vec<(usize, String)>, String> {
             None => {
                 let end = rest.find(',').unwrap_or(rest.len());
                 if rest[..end].contains('"') {
-                    return Err(format!("a quote inside '{}'", &rest[..end]));
+                    return Err(format!("a quote inside `{}`", &rest[..end]));
                 }
                 (rest[..end].to_owned(), end)
             }
         };
-        fields.push((offset, text));
+        fields.push((offset..offset + length, text));
         match line[offset + length..].chars().next() {
             None => return Ok(fields),
             Some(',') => offset += length + 1,
-            Some(other) => return Err(format!("'{other}' after a closing quote")),
+            Some(other) => return Err(format!("`{other}` after a closing quote")),
         }
     }
 }

@@ -6,7 +6,6 @@
 use super::BaseImage;
 use super::images::Origin;
 use super::mounts;
-use super::scope::expand_word;
 use super::site::{Fault, Site};
 use super::stages;
 use super::walk::Walk;
@@ -113,7 +112,7 @@ impl<'a> Walk<'a> {
         let value = self.expand_global(site, word)?;
         if value.is_empty() {
             return Err(site
-                .error("empty-base", format!("'{}' is empty after expansion", word.value), word.span)
+                .error("empty-base", format!("`{}` is empty after expansion", word.value), word.span)
                 .note("FROM sees the ARGs before the first FROM, and no others")
                 .help("give the ARG a default before the first FROM, or a value with --build-arg")
                 .into());
@@ -125,7 +124,7 @@ impl<'a> Walk<'a> {
     fn wrong_case(&self, site: &Site<'_>, index: usize, image: &Word) -> Option<Fault> {
         let lower = image.value.to_lowercase();
         let stage = stages::for_from(&self.stages, index, &lower)?;
-        let message = format!("FROM does not find a stage by the name '{}'", image.value);
+        let message = format!("FROM does not find a stage by the name `{}`", image.value);
         let fault = site.error("stage-name-case", message, image.span);
         let fault = fault.also(self.stages[stage].span, "this stage's name counts in lower case");
         Some(fault.help(format!("write FROM {lower}")).into())
@@ -136,7 +135,7 @@ impl<'a> Walk<'a> {
         let value = self.expand_global(site, flag)?;
         if value.is_empty() {
             return Err(site
-                .error("invalid-platform", format!("'{}' is empty after expansion", flag.value), flag.span)
+                .error("invalid-platform", format!("`{}` is empty after expansion", flag.value), flag.span)
                 .note("--platform sees the ARGs before the first FROM and the automatic ones such as BUILDPLATFORM")
                 .into());
         }
@@ -146,7 +145,7 @@ impl<'a> Walk<'a> {
                 .unsupported("platform-unsupported", format!("building for {wanted} on {host}"), flag.span)
                 .into()),
             None => Err(site
-                .error("invalid-platform", format!("'{value}' is not a platform"), flag.span)
+                .error("invalid-platform", format!("`{value}` is not a platform"), flag.span)
                 .help(format!("write it like {host}"))
                 .into()),
         }
@@ -155,7 +154,7 @@ impl<'a> Walk<'a> {
     fn expand_global(&mut self, site: &Site<'_>, word: &Word) -> Result<String, Fault> {
         let globals = &self.globals;
         let lookup = |name: &str| globals.value(name).or_else(|| self.automatic.value(name)).map(str::to_owned);
-        Ok(expand_word(site, word, site.escape, Quotes::Remove, &lookup)?.text)
+        Ok(site.expand(word, site.escape, Quotes::Remove, &lookup)?.text)
     }
 
     /// The triggers that a base leaves to its children.
@@ -223,7 +222,7 @@ fn foreign_triggers(image: &BaseImage) -> (Vec<Trigger>, Vec<Diagnostic>) {
             }
             Err(list) => faults.extend(list.into_iter().map(|mut fault| {
                 fault.source = Some(source.clone());
-                fault.note(format!("this instruction is an ONBUILD trigger of base image '{}'", image.reference))
+                fault.note(format!("this instruction is an ONBUILD trigger of base image `{}`", image.reference))
             })),
         }
     }

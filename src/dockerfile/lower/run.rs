@@ -9,8 +9,6 @@ use super::walk::{Walk, label};
 use crate::dockerfile::ast::{self, Command, Flag, Heredoc, Instruction};
 use crate::graph::{Network, Op, RunOp, Script};
 
-const FLAGS: [&str; 4] = ["mount", "network", "security", "device"];
-
 impl Walk<'_> {
     /// RUN.
     pub fn run(
@@ -39,11 +37,8 @@ impl Walk<'_> {
                     let mount = self.mount(state, site, flag, &op.mounts)?;
                     op.mounts.push(mount);
                 }
-                "device" | "retry" | "timeout" => {
-                    let what = format!("RUN --{}", flag.name.value);
-                    return Err(site.unsupported("run-flag-unsupported", what, flag.name.span).into());
-                }
-                _ => return Err(site.unknown_flag("RUN", &flag.name, &FLAGS)),
+                // `device`, `retry`, `timeout`.
+                _ => return Err(site.unsupported_flag("RUN", flag)),
             }
         }
         (op.argv, op.script) = process(state, &run.command, &run.heredocs);
@@ -76,7 +71,7 @@ impl Walk<'_> {
             "host" => Ok(Network::Host),
             other => {
                 let fault = site
-                    .error("invalid-network", format!("'{other}' is no network of a RUN"), word.span)
+                    .error("invalid-network", format!("`{other}` is no network of a RUN"), word.span)
                     .note("there are default, none and host");
                 Err(suggest(fault, other, ["default", "none", "host"]).into())
             }
@@ -115,7 +110,7 @@ fn security(site: &Site<'_>, flag: &Flag) -> Result<(), Fault> {
         "sandbox" => Ok(()),
         "insecure" => Err(site.unsupported("security-unsupported", "RUN --security=insecure", word.span).into()),
         other => Err(site
-            .error("invalid-security", format!("'{other}' is no security mode of a RUN"), word.span)
+            .error("invalid-security", format!("`{other}` is no security mode of a RUN"), word.span)
             .note("there is sandbox")
             .into()),
     }

@@ -1,9 +1,6 @@
-//! Variables: ARG and ENV, what they hold at a line, and expansion with them.
+//! Variables: what ARG and ENV hold at a line.
 
 use super::Options;
-use super::site::{Fault, Site};
-use crate::dockerfile::ast::Word;
-use crate::dockerfile::expand::{Expanded, Quotes, expand};
 
 /// Predefined ARGs: usable in RUN without ARG, and then neither in the history nor in a key.
 pub const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
@@ -89,18 +86,6 @@ pub fn set_env(env: &mut Vec<String>, name: &str, value: &str) {
         Some(old) => *old = pair,
         None => env.push(pair),
     }
-}
-
-/// Expands a word; a mistake in it is told at its place.
-pub fn expand_word(
-    site: &Site<'_>,
-    word: &Word,
-    escape: char,
-    quotes: Quotes,
-    lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<Expanded, Fault> {
-    expand(&word.value, escape, quotes, lookup)
-        .map_err(|e| site.error("bad-expansion", e.message.clone(), site.inside(word, e.offset)).into())
 }
 
 #[cfg(test)]

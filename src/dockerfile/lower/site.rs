@@ -1,8 +1,9 @@
 //! Where an instruction comes from, and how its mistakes are told.
 
-use crate::diag::suggest::nearest;
 use crate::diag::{Diagnostic, Source, Span};
 use crate::dockerfile::ast::{Flag, Word};
+use crate::dockerfile::expand::{Expanded, Quotes, expand_word, locate};
+use std::ops::Range;
 
 /// A mistake that ends the lowering of one instruction; the next one is still looked at.
 pub type Fault = Box<Diagnostic>;
@@ -33,7 +34,7 @@ impl Site<'_> {
     fn explain(&self, diagnostic: Diagnostic) -> Diagnostic {
         match self.trigger {
             Some((image, _)) => {
-                diagnostic.note(format!("this instruction is an ONBUILD trigger of base image '{image}'"))
+                diagnostic.note(format!("this instruction is an ONBUILD trigger of base image `{image}`"))
             }
             None => diagnostic,
         }
@@ -44,11 +45,20 @@ impl Site<'_> {
         self.trigger.map_or(own, |(_, from)| from)
     }
 
-    /// The part of a word's span from byte `offset` of its text on, where the text stands as written.
-    pub fn inside(&self, word: &Word, offset: usize) -> Span {
-        let start = word.span.start + offset;
-        let as_written = self.source.text().get(word.span.range()) == Some(word.value.as_str());
-        if as_written && start < word.span.end { Span::new(start..word.span.end) } else { word.span }
+    /// Expands a word; a mistake in it is told at its place.
+    pub fn expand(
+        &self,
+        word: &Word,
+        escape: char,
+        quotes: Quotes,
+        lookup: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Expanded, Fault> {
+        expand_word(self.source, word, escape, quotes, lookup).map_err(|fault| self.explain(*fault).into())
+    }
+
+    /// The place of bytes `range` of a word.
+    pub fn part(&self, word: &Word, range: Range<usize>) -> Span {
+        locate(self.source, word, self.escape, range)
     }
 
     /// What rbuild knows and does not do yet.
@@ -57,15 +67,10 @@ impl Site<'_> {
             .note("rbuild refuses what it cannot do rather than skip it")
     }
 
-    /// A flag that `instruction` does not have.
-    pub fn unknown_flag(&self, instruction: &str, name: &Word, known: &[&str]) -> Fault {
-        let fault = self
-            .error("unknown-flag", format!("{instruction} has no flag --{}", name.value), name.span)
-            .note(format!("it has --{}", known.join(", --")));
-        match nearest(&name.value, known.iter().copied()) {
-            Some(near) => fault.help(format!("did you mean --{near}?")).into(),
-            None => fault.into(),
-        }
+    /// A flag that the parser knows and lowering does not.
+    pub fn unsupported_flag(&self, instruction: &str, flag: &Flag) -> Fault {
+        let what = format!("{instruction} --{}", flag.name.value);
+        self.unsupported("flag-unsupported", what, flag.name.span).into()
     }
 
     /// The value of a flag that needs one.
@@ -86,7 +91,7 @@ impl Site<'_> {
             Some(word) if word.value.eq_ignore_ascii_case("false") => Ok(false),
             Some(word) => {
                 let name = &flag.name.value;
-                let message = format!("--{name} is true or false, not '{}'", word.value);
+                let message = format!("--{name} is true or false, not `{}`", word.value);
                 Err(self.error("flag-value", message, word.span).into())
             }
         }

@@ -25,55 +25,24 @@ impl Stage<'_> {
     }
 }
 
-/// Splits a file at its FROMs. What stands before the first is the second part.
-pub fn split(file: &Dockerfile) -> Result<(Vec<Stage<'_>>, &[Instruction]), Vec<Diagnostic>> {
-    let starts: Vec<usize> =
-        (0..file.instructions.len()).filter(|i| matches!(file.instructions[*i].kind, Kind::From(_))).collect();
-    let head = &file.instructions[..starts.first().copied().unwrap_or(file.instructions.len())];
-    let mut faults: Vec<Diagnostic> = head
-        .iter()
-        .filter(|i| !matches!(i.kind, Kind::Arg(_)))
-        .map(|i| {
-            let name = i.name.value.to_uppercase();
-            Diagnostic::error("no-stage", format!("{name} stands before the first FROM"), &file.source, i.name.span)
-                .note("only ARG may stand there: everything else belongs to a stage")
-                .help("begin the stage with FROM, e.g. FROM scratch")
-        })
-        .collect();
-    if starts.is_empty() && faults.is_empty() {
-        let end = file.source.text().trim_end().len();
-        let fault = Diagnostic::error("no-stage", "there is no FROM", &file.source, Span::new(end..end));
-        faults.push(fault.help("begin the stage with FROM, e.g. FROM scratch"));
-    }
-    let mut stages = Vec::new();
+/// Splits a file at its FROMs. What stands before the first (ARG alone, as the parser sees to) is the second part.
+pub fn split(file: &Dockerfile) -> (Vec<Stage<'_>>, &[Instruction]) {
+    let all = file.instructions.as_slice();
+    let is_from = |i: &usize| matches!(all[*i].kind, Kind::From(_));
+    let starts: Vec<usize> = (0..all.len()).filter(is_from).collect();
+    let head = &all[..starts.first().copied().unwrap_or(all.len())];
+    let mut stages = Vec::with_capacity(starts.len());
     for (nth, start) in starts.iter().enumerate() {
-        let instruction = &file.instructions[*start];
-        let Kind::From(from) = &instruction.kind else { continue };
-        let end = starts.get(nth + 1).copied().unwrap_or(file.instructions.len());
-        if let Some(name) = &from.name
-            && !is_name(&name.value.to_lowercase())
-        {
-            let message = format!("'{}' is not a stage name", name.value);
-            faults.push(
-                Diagnostic::error("invalid-stage-name", message, &file.source, name.span).note(
-                    "a stage name is a letter, then letters, digits, '-', '_' and '.'; variables are not expanded",
-                ),
-            );
-        }
+        let Kind::From(from) = &all[*start].kind else { continue };
+        let end = starts.get(nth + 1).copied().unwrap_or(all.len());
         stages.push(Stage {
             from,
-            span: instruction.span,
+            span: all[*start].span,
             name: from.name.as_ref().map(|name| name.value.to_lowercase()),
-            body: &file.instructions[start + 1..end],
+            body: &all[start + 1..end],
         });
     }
-    if faults.is_empty() { Ok((stages, head)) } else { Err(faults) }
-}
-
-/// `^[a-z][a-z0-9-_.]*$`.
-fn is_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.'))
+    (stages, head)
 }
 
 /// The stage before `before` that FROM means by `name`: exact, so that only a lower-case name finds a stage. The last
@@ -94,7 +63,7 @@ pub fn target(stages: &[Stage<'_>], wanted: Option<&str>, file: &Dockerfile) -> 
     by_reference(stages, stages.len(), wanted).ok_or_else(|| {
         let names: Vec<&str> = stages.iter().filter_map(|s| s.name.as_deref()).collect();
         let span = stages.last().map_or(Span::default(), |s| s.span);
-        let fault = Diagnostic::error("unknown-target", format!("there is no stage '{wanted}'"), &file.source, span)
+        let fault = Diagnostic::error("unknown-target", format!("there is no stage `{wanted}`"), &file.source, span)
             .label("the last stage")
             .note(format!("--target takes a stage's name or an index below {}", stages.len()))
             .note(format!("named stages: {}", listed(names.iter().copied())));
@@ -107,9 +76,9 @@ pub fn out_of_order(site: &Site<'_>, stages: &[Stage<'_>], index: usize, referen
     let by_name = |stage: &Stage<'_>| stage.name.as_deref() == Some(&reference.value.to_lowercase());
     let found = (index..stages.len()).find(|i| by_name(&stages[*i]) || reference.value == i.to_string())?;
     let message = if found == index {
-        format!("stage '{}' refers to itself", reference.value)
+        format!("stage `{}` refers to itself", reference.value)
     } else {
-        format!("stage '{}' is defined later", reference.value)
+        format!("stage `{}` is defined later", reference.value)
     };
     let mut fault = site
         .error("stage-order", message, reference.span)
@@ -124,7 +93,7 @@ pub fn out_of_order(site: &Site<'_>, stages: &[Stage<'_>], index: usize, referen
 /// Adds "did you mean" to a diagnostic.
 pub fn suggest<'n>(fault: Diagnostic, word: &str, known: impl IntoIterator<Item = &'n str>) -> Diagnostic {
     match nearest(word, known) {
-        Some(near) => fault.help(format!("did you mean '{near}'?")),
+        Some(near) => fault.help(format!("did you mean `{near}`?")),
         None => fault,
     }
 }

@@ -1,12 +1,12 @@
 //! The walk over stages and instructions.
 
 use super::plan::{Base, Planned};
-use super::scope::{self, Args, expand_word};
+use super::scope::{self, Args};
 use super::site::{Fault, Site};
 use super::stages::{self, Stage, suggest};
 use super::state::State;
 use super::{BaseImage, HistoryItem, Images, NotFound, Options};
-use crate::diag::{Diagnostic, Severity, Span};
+use crate::diag::{Diagnostic, Span};
 use crate::dockerfile::ast::{Dockerfile, Instruction, Kind, Word};
 use crate::dockerfile::expand::Quotes;
 use crate::graph::{CopyOp, CopySource, Graph, Op, Step, StepId};
@@ -60,7 +60,10 @@ impl<'a> Walk<'a> {
         options: &'a Options,
         images: &'a dyn Images,
     ) -> Result<Walk<'a>, Vec<Diagnostic>> {
-        let (stages, head) = stages::split(file)?;
+        let (stages, head) = stages::split(file);
+        if stages.is_empty() {
+            return Err(vec![Diagnostic::error("no-build-stage", "there is no FROM", &file.source, Span::default())]);
+        }
         let mut walk = Walk {
             file,
             options,
@@ -268,7 +271,7 @@ impl<'a> Walk<'a> {
         escape: char,
         quotes: Quotes,
     ) -> Result<String, Fault> {
-        let expanded = expand_word(site, word, escape, quotes, &|name| state.lookup(name))?;
+        let expanded = site.expand(word, escape, quotes, &|name| state.lookup(name))?;
         if site.trigger.is_none() {
             // A declared ARG without a value is empty on purpose.
             for name in expanded.unset.into_iter().filter(|name| !state.args.declared(name)) {
@@ -300,24 +303,15 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Other frontends than the Dockerfile's are programs that rbuild does not run.
+    /// A frontend that replaces the Dockerfile's by build argument; `# syntax=` is the parser's.
     fn syntax(&mut self) {
-        let written = self.file.directives.syntax.as_ref();
-        let chosen = match self.options.build_args.get("BUILDKIT_SYNTAX") {
-            Some(syntax) => Some(syntax.as_str()),
-            None => written.map(|word| word.value.as_str()),
-        };
-        let Some(chosen) = chosen else { return };
+        let Some(chosen) = self.options.build_args.get("BUILDKIT_SYNTAX") else { return };
         let name = chosen.strip_prefix("docker.io/").unwrap_or(chosen);
-        if name.starts_with("docker/dockerfile") {
-            return;
+        if !name.starts_with("docker/dockerfile") {
+            let message = format!("BUILDKIT_SYNTAX names the frontend `{chosen}`, and rbuild runs no frontends");
+            let fault = Diagnostic::error("unsupported-frontend", message, &self.file.source, Span::default());
+            self.diagnostics.push(Diagnostic { labels: Vec::new(), source: None, ..fault }.help("drop the build argument"));
         }
-        let span = written.map_or(Span::default(), |word| word.span);
-        let site = self.site();
-        self.diagnostics.push(
-            site.unsupported("frontend-unsupported", format!("the frontend image '{chosen}'"), span)
-                .help("remove the line, or write # syntax=docker/dockerfile:1"),
-        );
     }
 
     fn global_args(&mut self, head: &[Instruction]) {
@@ -337,7 +331,7 @@ impl<'a> Walk<'a> {
                     (None, Some(default)) => {
                         let globals = &self.globals;
                         let lookup = |name: &str| globals.value(name).or(automatic.value(name)).map(str::to_owned);
-                        match expand_word(&site, default, site.escape, Quotes::Remove, &lookup) {
+                        match site.expand(default, site.escape, Quotes::Remove, &lookup) {
                             Ok(expanded) => Some(expanded.text),
                             Err(fault) => {
                                 self.diagnostics.push(*fault);
@@ -361,15 +355,10 @@ impl<'a> Walk<'a> {
             if predefined || self.declared.contains(name) {
                 continue;
             }
-            let warning = Diagnostic {
-                severity: Severity::Warning,
-                code: "unused-build-arg".into(),
-                message: format!("build argument '{name}' is not declared by any ARG, so it has no effect"),
-                labels: Vec::new(),
-                notes: Vec::new(),
-                help: Vec::new(),
-                source: None,
-            };
+            let message = format!("build argument `{name}` is not declared by any ARG, so it has no effect");
+            let warning = Diagnostic::warning("unused-build-arg", message, &self.file.source, Span::default());
+            // It stands on the command line, not in the file.
+            let warning = Diagnostic { labels: Vec::new(), source: None, ..warning };
             let warning = suggest(warning, name, self.declared.iter().map(String::as_str));
             self.diagnostics.push(if warning.help.is_empty() {
                 warning.help(format!("declare it in the stage that uses it: ARG {name}"))
