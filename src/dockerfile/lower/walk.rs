@@ -310,7 +310,8 @@ impl<'a> Walk<'a> {
         if !name.starts_with("docker/dockerfile") {
             let message = format!("BUILDKIT_SYNTAX names the frontend `{chosen}`, and rbuild runs no frontends");
             let fault = Diagnostic::error("unsupported-frontend", message, &self.file.source, Span::default());
-            self.diagnostics.push(Diagnostic { labels: Vec::new(), source: None, ..fault }.help("drop the build argument"));
+            self.diagnostics
+                .push(Diagnostic { labels: Vec::new(), source: None, ..fault }.help("drop the build argument"));
         }
     }
 
