@@ -8,6 +8,7 @@ pub mod directives;
 pub mod duration;
 pub mod expand;
 pub mod flags;
+pub mod glob;
 pub mod ignore;
 pub mod instruction;
 pub mod lines;
