@@ -1,7 +1,17 @@
 //! From a written directory (an overlay's upper, or a layer's `fs/`) to an index, reading each file once.
 
-use super::Index;
-use crate::base::{Cancel, Digest, IoError};
+use super::pump::{self, BIG};
+use super::xattr::{self, Xattrs};
+use super::{Entry, Index, Kind, tar_out};
+use crate::base::fs::Context;
+use crate::base::root::Root;
+use crate::base::{Cancel, Digest, Hasher, IoError};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 /// What one walk of a layer directory yields.
@@ -15,10 +25,308 @@ pub struct Scanned {
     pub tar_size: u64,
 }
 
+/// Content digests that the caller knows already and vouches for: path → sha256.
+pub type Known = HashMap<Vec<u8>, Digest>;
+
+/// Prefix of the names that mean removals in a layer's tar (OCI image-spec, "Whiteouts").
+pub const WHITEOUT_PREFIX: &[u8] = b".wh.";
+
 /// Walks `fs` (an overlay upper layout: whiteouts are character devices 0:0, opaque directories carry
-/// `user.overlay.opaque`), hashes every file and the canonical tar in one pass. `known` lets the caller give content
-/// digests it already has (path → digest), which are trusted.
-pub fn scan(fs: &Path, cancel: &Cancel) -> Result<Scanned, IoError> {
-    let _ = (fs, cancel);
-    unreachable!("skeleton")
+/// `user.overlay.opaque`), hashes every file and the canonical tar in one pass. Contents in `known` are hashed for the
+/// tar only.
+///
+/// The root directory becomes an entry (with the empty path) only if it is not plain 0755 0:0. Sockets have no place
+/// in a layer: they are removed from `fs`, so that directory and index agree. A name that begins with `.wh.` is an
+/// error: in a layer it would be a removal.
+pub fn scan(fs: &Path, known: &Known, cancel: &Cancel) -> Result<Scanned, IoError> {
+    let mut tar = Hasher::new();
+    let index = walk(fs, known, Some(&mut tar), cancel)?;
+    tar.update(&tar_out::TRAILER);
+    let tar_size = tar.len();
+    Ok(Scanned { index, diff_id: tar.finish(), tar_size })
+}
+
+/// The entries alone, for a layer whose diffID is known: files with a `known` digest are not read.
+pub fn index(fs: &Path, known: &Known, cancel: &Cancel) -> Result<Index, IoError> {
+    walk(fs, known, None, cancel)
+}
+
+/// A path as the first pass finds it.
+struct Seen {
+    path: Vec<u8>,
+    stat: Stat,
+    /// Of directories, which the first pass opens anyway.
+    xattrs: Xattrs,
+    opaque: bool,
+}
+
+/// What the second pass reads of a path, ahead and in parallel.
+#[derive(Default)]
+struct Loaded {
+    xattrs: Xattrs,
+    target: Vec<u8>,
+    /// A small file's contents, when they are needed, and their digest.
+    bytes: Vec<u8>,
+    content: Option<Digest>,
+}
+
+fn walk(fs: &Path, known: &Known, mut tar: Option<&mut Hasher>, cancel: &Cancel) -> Result<Index, IoError> {
+    let root = Root::open(fs)?;
+    let seen = enumerate(&root, cancel)?;
+    let hard = hard_links(&seen);
+    let mut entries: Vec<Entry> = Vec::with_capacity(seen.len());
+    let mut firsts: HashMap<(u64, u64), usize> = HashMap::new();
+    let with_tar = tar.is_some();
+    let mut header = Vec::new();
+    let take = |seen: &Seen, mut loaded: Loaded| -> Result<(), IoError> {
+        let key = (seen.stat.st_dev, seen.stat.st_ino);
+        let mut entry = Entry {
+            path: seen.path.clone(),
+            kind: Kind::Fifo,
+            mode: seen.stat.st_mode & 0o7777,
+            uid: seen.stat.st_uid,
+            gid: seen.stat.st_gid,
+            mtime: seen.stat.st_mtime,
+            xattrs: std::mem::take(&mut loaded.xattrs),
+        };
+        let size = seen.stat.st_size as u64;
+        match FileType::from_raw_mode(seen.stat.st_mode) {
+            FileType::RegularFile => {
+                if let Some(first) = firsts.get(&key).map(|i| &entries[*i]) {
+                    entry.xattrs.clone_from(&first.xattrs);
+                    let Kind::File { size, content } = first.kind else { return Err(changed(&root, &seen.path)) };
+                    entry.kind = Kind::HardLink { first: first.path.clone(), size, content };
+                    if let Some(tar) = tar.as_deref_mut() {
+                        header.clear();
+                        tar_out::header(&entry, &mut header);
+                        tar.update(&header);
+                    }
+                } else {
+                    // The header does not hold the digest, so it can be written before the contents are read.
+                    let unknown = Digest::from_bytes([0; 32]);
+                    entry.kind = Kind::File { size, content: loaded.content.unwrap_or(unknown) };
+                    if let Some(tar) = tar.as_deref_mut() {
+                        header.clear();
+                        tar_out::header(&entry, &mut header);
+                        tar.update(&header);
+                    }
+                    if size < BIG {
+                        if let Some(tar) = tar.as_deref_mut() {
+                            tar.update(&loaded.bytes);
+                        }
+                    } else if with_tar || loaded.content.is_none() {
+                        let content = hash_big(&root, seen, loaded.content, tar.as_deref_mut(), cancel)?;
+                        entry.kind = Kind::File { size, content };
+                    }
+                    if let Some(tar) = tar.as_deref_mut() {
+                        tar.update(tar_out::padding(size));
+                    }
+                    if hard.contains_key(&key) {
+                        firsts.insert(key, entries.len());
+                    }
+                }
+                entries.push(entry);
+                return Ok(());
+            }
+            FileType::Directory => {
+                entry.xattrs.clone_from(&seen.xattrs);
+                entry.kind = Kind::Dir { opaque: seen.opaque };
+            }
+            FileType::Symlink => entry.kind = Kind::Symlink(std::mem::take(&mut loaded.target)),
+            FileType::Fifo => entry.kind = Kind::Fifo,
+            kind => {
+                let (major, minor) = (rustix::fs::major(seen.stat.st_rdev), rustix::fs::minor(seen.stat.st_rdev));
+                entry.kind = match kind {
+                    FileType::BlockDevice => Kind::Block { major, minor },
+                    _ if (major, minor) == (0, 0) => Kind::Whiteout,
+                    _ => Kind::Char { major, minor },
+                };
+            }
+        }
+        if entry.kind == Kind::Whiteout {
+            // Whiteouts share one inode, whose metadata mean nothing.
+            entry = Entry { mode: 0, uid: 0, gid: 0, mtime: 0, xattrs: Xattrs::new(), ..entry };
+        }
+        if let Some(tar) = tar.as_deref_mut() {
+            header.clear();
+            tar_out::header(&entry, &mut header);
+            tar.update(&header);
+        }
+        entries.push(entry);
+        Ok(())
+    };
+    let load = |seen: &Seen| load(&root, seen, known.get(&seen.path), with_tar);
+    pump::in_order(&seen, memory, load, take, cancel)?;
+    Ok(Index { entries })
+}
+
+/// Inodes of regular files that have more than one name here. A count above 1 alone says little: a layer may share
+/// inodes with the layer it was made after.
+fn hard_links(seen: &[Seen]) -> HashMap<(u64, u64), usize> {
+    let mut names = HashMap::new();
+    for seen in seen {
+        if seen.stat.st_nlink > 1 && FileType::from_raw_mode(seen.stat.st_mode) == FileType::RegularFile {
+            *names.entry((seen.stat.st_dev, seen.stat.st_ino)).or_insert(0) += 1;
+        }
+    }
+    names.retain(|_, count| *count > 1);
+    names
+}
+
+/// Every path below the root in path order, with directories' attributes; the root itself if it is not the default.
+fn enumerate(root: &Root, cancel: &Cancel) -> Result<Vec<Seen>, IoError> {
+    let mut seen = Vec::new();
+    let mut pending = vec![(Vec::new(), None)];
+    let mut buffer = [MaybeUninit::uninit(); 32 * 1024];
+    while let Some((dir, place)) = pending.pop() {
+        pump::check(cancel)?;
+        let shown = root.show(&dir);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let fd = root
+            .open_with(&dir, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+            .at("open directory", &shown)?;
+        let (xattrs, opaque) = xattr::read(&fd, &shown)?;
+        match place {
+            Some(place) => {
+                let this: &mut Seen = &mut seen[place];
+                (this.xattrs, this.opaque) = (xattrs, opaque);
+            }
+            None => {
+                let stat = rustix::fs::fstat(&fd).at("look at", &shown)?;
+                let plain = stat.st_mode & 0o7777 == 0o755 && (stat.st_uid, stat.st_gid) == (0, 0);
+                if !plain || opaque || !xattrs.is_empty() {
+                    seen.push(Seen { path: Vec::new(), stat, xattrs, opaque });
+                }
+            }
+        }
+        let mut names = RawDir::new(&fd, &mut buffer);
+        while let Some(entry) = names.next() {
+            let entry = entry.at("read directory", &shown)?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let mut path = dir.clone();
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name.to_bytes());
+            let stat = rustix::fs::statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW).at("look at", root.show(&path))?;
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Socket => {
+                    rustix::fs::unlinkat(&fd, name, AtFlags::empty()).at("remove socket", root.show(&path))?;
+                    continue;
+                }
+                FileType::Directory => pending.push((path.clone(), Some(seen.len()))),
+                _ => {}
+            }
+            if name.to_bytes().starts_with(WHITEOUT_PREFIX) {
+                let source = io::Error::new(io::ErrorKind::InvalidData, "a name that begins with '.wh.' means a removal");
+                return Err(IoError { act: "put into a layer", path: root.show(&path), source });
+            }
+            seen.push(Seen { path, stat, xattrs: Xattrs::new(), opaque: false });
+        }
+    }
+    seen.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(seen)
+}
+
+/// How much memory the loaded form of a path takes.
+fn memory(seen: &Seen) -> u64 {
+    let size = seen.stat.st_size as u64;
+    if FileType::from_raw_mode(seen.stat.st_mode) == FileType::RegularFile && size < BIG { size } else { 0 }
+}
+
+fn load(root: &Root, seen: &Seen, known: Option<&Digest>, with_tar: bool) -> Result<Loaded, IoError> {
+    let shown = || root.show(&seen.path);
+    match FileType::from_raw_mode(seen.stat.st_mode) {
+        FileType::RegularFile => {
+            let mut file = open_regular(root, &seen.path)?;
+            let (xattrs, _) = xattr::read(&file, &shown())?;
+            let size = seen.stat.st_size as u64;
+            let mut loaded = Loaded { xattrs, content: known.copied(), ..Loaded::default() };
+            if size < BIG && (with_tar || known.is_none()) {
+                loaded.bytes = read_exactly(&mut file, size).at("read", shown())?;
+                loaded.content.get_or_insert_with(|| Digest::of(&loaded.bytes));
+            }
+            Ok(loaded)
+        }
+        FileType::Symlink => {
+            let Some((dir, name)) = root.parent_of(&seen.path).at("open the directory of", shown())? else {
+                return Err(changed(root, &seen.path));
+            };
+            let target = rustix::fs::readlinkat(&dir, name, Vec::new()).at("read symbolic link", shown())?;
+            Ok(Loaded { target: target.into_bytes(), ..Loaded::default() })
+        }
+        FileType::Directory => Ok(Loaded::default()),
+        FileType::CharacterDevice if seen.stat.st_rdev == 0 => Ok(Loaded::default()),
+        _ => {
+            // Opening a device or a pipe has effects, so it is named beneath its open directory.
+            let Some((dir, name)) = root.parent_of(&seen.path).at("open the directory of", shown())? else {
+                return Err(changed(root, &seen.path));
+            };
+            let through = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name);
+            Ok(Loaded { xattrs: xattr::read_unopened(&through)?.0, ..Loaded::default() })
+        }
+    }
+}
+
+/// Opens a regular file of a layer directory, never through a symbolic link.
+pub(super) fn open_regular(root: &Root, path: &[u8]) -> Result<File, IoError> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = root.open_with(path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).at("open", root.show(path))?;
+    Ok(fd.into())
+}
+
+/// Reads a file that must have this size.
+pub(super) fn read_exactly(file: &mut File, size: u64) -> io::Result<Vec<u8>> {
+    // One byte more, so that a file that has grown is noticed without another look.
+    let mut bytes = Vec::with_capacity(size as usize + 1);
+    file.take(size + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == size { Ok(bytes) } else { Err(size_changed()) }
+}
+
+/// The error for a file that is not as long as it was.
+pub(super) fn size_changed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "its size changed while it was read")
+}
+
+fn changed(root: &Root, path: &[u8]) -> IoError {
+    let source = io::Error::new(io::ErrorKind::InvalidData, "it changed while the layer was read");
+    IoError { act: "read", path: root.show(path), source }
+}
+
+/// Hashes a large file for itself (unless its digest is known) and for the tar, both at once.
+fn hash_big(
+    root: &Root,
+    seen: &Seen,
+    known: Option<Digest>,
+    mut tar: Option<&mut Hasher>,
+    cancel: &Cancel,
+) -> Result<Digest, IoError> {
+    let mut file = open_regular(root, &seen.path)?;
+    let mut content = Hasher::new();
+    let mut left = seen.stat.st_size as u64;
+    let mut buffer = vec![0; BIG as usize];
+    while left > 0 {
+        pump::check(cancel)?;
+        let chunk = &mut buffer[..left.min(BIG) as usize];
+        file.read_exact(chunk).at("read", root.show(&seen.path))?;
+        left -= chunk.len() as u64;
+        match tar.as_deref_mut() {
+            None => {
+                content.update(chunk);
+            }
+            Some(tar) if known.is_some() => {
+                tar.update(chunk);
+            }
+            Some(tar) => {
+                rayon::join(|| content.update(chunk).len(), || tar.update(chunk).len());
+            }
+        }
+    }
+    if file.read(&mut buffer[..1]).at("read", root.show(&seen.path))? != 0 {
+        return Err(size_changed()).at("read", root.show(&seen.path));
+    }
+    Ok(known.unwrap_or_else(|| content.finish()))
 }

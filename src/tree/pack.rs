@@ -1,1 +1,184 @@
 //! Nodes on disk: one file per tree, with the nodes that are new in it and where to find the others.
+//!
+//! `trees/HEX`, HEX being the digest of the tree (its root node): magic, the pack's id (sha256 of all that follows),
+//! the offset of the root node, the packs it refers to (tree and id of each), then the nodes. A node is its bytes
+//! behind their length, then for each directory in it the number of a pack (0: this one) and an offset there. So every
+//! node is one step away, however many layers made the tree. A node is believed only if its bytes have the digest
+//! that named it; packs are derived data and are made again from layers when one is lost.
+
+use super::node::Node;
+use crate::base::fs::{Context, read_if_exists, write_atomic};
+use crate::base::{Digest, IoError};
+use crate::layer::codec::{Decoder, put_bytes};
+use crate::layer::index::Damaged;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// First bytes of a pack; the last one is the version.
+const MAGIC: &[u8; 8] = b"rbtree\0\x01";
+/// Magic and id.
+const HEAD: usize = 8 + 32;
+
+/// A pack as others refer to it. The id tells apart packs of one tree that came about by different layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PackRef {
+    pub tree: Digest,
+    pub id: Digest,
+}
+
+/// Where a node is stored.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub pack: Arc<Pack>,
+    pub offset: u64,
+}
+
+/// A pack in memory.
+#[derive(Debug)]
+pub(super) struct Pack {
+    pub this: PackRef,
+    pub root: u64,
+    /// Every pack from which a node of this tree comes, however deep.
+    pub others: Vec<PackRef>,
+    bytes: Vec<u8>,
+}
+
+/// Where the pack of a tree lies.
+pub(super) fn path(trees: &Path, tree: &Digest) -> PathBuf {
+    trees.join(tree.hex())
+}
+
+impl Pack {
+    /// Reads a pack; `None` if there is none or its head makes no sense.
+    pub fn load(trees: &Path, tree: &Digest) -> Result<Option<Pack>, IoError> {
+        let Some(bytes) = read_if_exists(path(trees, tree))? else { return Ok(None) };
+        Ok(Pack::parse(*tree, bytes).ok())
+    }
+
+    fn parse(tree: Digest, bytes: Vec<u8>) -> Result<Pack, Damaged> {
+        let mut decoder = Decoder::new(&bytes);
+        if decoder.take(MAGIC.len())? != MAGIC {
+            return Err(Damaged("it is no pack of this version"));
+        }
+        let id = decoder.digest()?;
+        let root = decoder.u64()?;
+        let count = decoder.u32()?;
+        let mut others = Vec::new();
+        for _ in 0..count {
+            others.push(PackRef { tree: decoder.digest()?, id: decoder.digest()? });
+        }
+        Ok(Pack { this: PackRef { tree, id }, root, others, bytes })
+    }
+
+    /// The id of the pack that lies there for a tree, without reading more of it.
+    pub fn id_on_disk(trees: &Path, tree: &Digest) -> Option<Digest> {
+        let mut head = [0; HEAD];
+        File::open(path(trees, tree)).ok()?.read_exact(&mut head).ok()?;
+        let (magic, id) = head.split_first_chunk::<8>()?;
+        if magic != MAGIC {
+            return None;
+        }
+        Some(Digest::from_bytes(id.try_into().ok()?))
+    }
+
+    /// Whether its bytes are those that were written.
+    pub fn is_intact(&self) -> bool {
+        self.bytes.get(HEAD..).is_some_and(|rest| Digest::of(rest) == self.this.id)
+    }
+
+    /// The node at `offset`, which must have the digest `expected`, with the (pack number, offset) of its directories.
+    pub fn node(&self, offset: u64, expected: &Digest) -> Result<(Node, Vec<(u32, u64)>), Damaged> {
+        let start = usize::try_from(offset).ok().and_then(|start| self.bytes.get(start..));
+        let mut decoder = Decoder::new(start.ok_or(Damaged("a node lies beyond the pack's end"))?);
+        let encoded = decoder.bytes()?;
+        if Node::digest_of(encoded) != *expected {
+            return Err(Damaged("a node does not have the digest it is known by"));
+        }
+        let node = Node::decode(encoded)?;
+        let mut places = Vec::new();
+        for _ in node.entries.iter().filter(|e| e.child.is_some()) {
+            places.push((decoder.u32()?, decoder.u64()?));
+        }
+        Ok((node, places))
+    }
+}
+
+/// A pack being made.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    /// Nodes, as they will stand behind the head.
+    nodes: Vec<u8>,
+    known: HashMap<Digest, u64>,
+    others: Vec<PackRef>,
+    numbers: HashMap<PackRef, u32>,
+}
+
+/// Where a node is, while a pack is made: in it (at an offset among its nodes) or elsewhere.
+#[derive(Clone, Debug)]
+pub(super) enum NewPlace {
+    Here(u64),
+    There(Place),
+}
+
+impl Writer {
+    /// Adds a node whose directories' nodes lie at `places` (in entry order), children before parents.
+    pub fn add(&mut self, node: &Node, places: &[NewPlace]) -> (Digest, u64) {
+        let encoded = node.encode();
+        let digest = Node::digest_of(&encoded);
+        if let Some(offset) = self.known.get(&digest) {
+            return (digest, *offset);
+        }
+        let offset = self.nodes.len() as u64;
+        put_bytes(&mut self.nodes, &encoded);
+        for place in places {
+            let (number, offset) = match place {
+                NewPlace::Here(offset) => (0, *offset),
+                NewPlace::There(place) => (self.number(&place.pack), place.offset),
+            };
+            self.nodes.extend_from_slice(&number.to_le_bytes());
+            self.nodes.extend_from_slice(&offset.to_le_bytes());
+        }
+        self.known.insert(digest, offset);
+        (digest, offset)
+    }
+
+    /// The number under which this pack refers to another. What that one refers to is referred to as well, so that
+    /// one look at this pack's head tells all that must be there.
+    fn number(&mut self, pack: &Pack) -> u32 {
+        for other in &pack.others {
+            self.number_of(*other);
+        }
+        self.number_of(pack.this)
+    }
+
+    fn number_of(&mut self, pack: PackRef) -> u32 {
+        *self.numbers.entry(pack).or_insert_with(|| {
+            self.others.push(pack);
+            self.others.len() as u32
+        })
+    }
+
+    /// Publishes the pack as that of `tree`, whose root node was added at `root`.
+    pub fn publish(self, trees: &Path, tree: Digest, root: u64) -> Result<Pack, IoError> {
+        let body = HEAD + 8 + 4 + self.others.len() * 64;
+        let mut bytes = Vec::with_capacity(body + self.nodes.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&[0; 32]);
+        // Offsets among the nodes become offsets in the file by the length of all that stands before the nodes.
+        bytes.extend_from_slice(&root.to_le_bytes());
+        bytes.extend_from_slice(&(self.others.len() as u32).to_le_bytes());
+        for other in &self.others {
+            bytes.extend_from_slice(other.tree.as_bytes());
+            bytes.extend_from_slice(other.id.as_bytes());
+        }
+        bytes.extend_from_slice(&self.nodes);
+        let id = Digest::of(&bytes[HEAD..]);
+        bytes[MAGIC.len()..HEAD].copy_from_slice(id.as_bytes());
+        let path = path(trees, &tree);
+        write_atomic(&path, &bytes)?;
+        Pack::parse(tree, bytes).map_err(|e| io::Error::other(e.to_string())).at("read back", path)
+    }
+}
