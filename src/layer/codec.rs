@@ -68,6 +68,10 @@ impl<'b> Decoder<'b> {
         self.rest.is_empty()
     }
 
+    pub(crate) fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
     pub(crate) fn take(&mut self, count: usize) -> Result<&'b [u8], Damaged> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(Damaged("it ends in the middle of a field"))?;
         self.rest = rest;

@@ -182,9 +182,7 @@ fn enumerate(root: &Root, cancel: &Cancel) -> Result<Vec<Seen>, IoError> {
         pump::check(cancel)?;
         let shown = root.show(&dir);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        let fd = root
-            .open_with(&dir, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
-            .at("open directory", &shown)?;
+        let fd = root.open_with(&dir, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).at("open directory", &shown)?;
         let (xattrs, opaque) = xattr::read(&fd, &shown)?;
         match place {
             Some(place) => {
@@ -221,7 +219,8 @@ fn enumerate(root: &Root, cancel: &Cancel) -> Result<Vec<Seen>, IoError> {
                 _ => {}
             }
             if name.to_bytes().starts_with(WHITEOUT_PREFIX) {
-                let source = io::Error::new(io::ErrorKind::InvalidData, "a name that begins with '.wh.' means a removal");
+                let source =
+                    io::Error::new(io::ErrorKind::InvalidData, "a name that begins with '.wh.' means a removal");
                 return Err(IoError { act: "put into a layer", path: root.show(&path), source });
             }
             seen.push(Seen { path, stat, xattrs: Xattrs::new(), opaque: false });
@@ -329,4 +328,154 @@ fn hash_big(
         return Err(size_changed()).at("read", root.show(&seen.path));
     }
     Ok(known.unwrap_or_else(|| content.finish()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::process::Command;
+
+    fn scanned(fs: &Path) -> Scanned {
+        scan(fs, &Known::new(), &Cancel::new()).unwrap()
+    }
+
+    fn summary(index: &Index) -> Vec<String> {
+        let line = |entry: &Entry| {
+            let path = String::from_utf8_lossy(&entry.path);
+            match &entry.kind {
+                Kind::File { size, .. } => format!("file {path} {size}"),
+                Kind::HardLink { first, .. } => format!("link {path} -> {}", String::from_utf8_lossy(first)),
+                Kind::Dir { opaque } => format!("dir {path}{}", if *opaque { " opaque" } else { "" }),
+                Kind::Symlink(target) => format!("symlink {path} -> {}", String::from_utf8_lossy(target)),
+                Kind::Char { major, minor } => format!("char {path} {major}:{minor}"),
+                Kind::Block { major, minor } => format!("block {path} {major}:{minor}"),
+                Kind::Fifo => format!("fifo {path}"),
+                Kind::Whiteout => format!("whiteout {path}"),
+            }
+        };
+        index.entries.iter().map(line).collect()
+    }
+
+    /// An upper directory with one of everything.
+    fn upper(fs: &Path) {
+        let run = |program: &str, args: &[&str]| {
+            assert!(Command::new(program).args(args).current_dir(fs).status().unwrap().success(), "{program}");
+        };
+        for dir in ["a", "a/sub", "opaque"] {
+            std::fs::create_dir(fs.join(dir)).unwrap();
+        }
+        std::fs::write(fs.join("a/file"), "hello").unwrap();
+        std::fs::hard_link(fs.join("a/file"), fs.join("a/second")).unwrap();
+        std::fs::hard_link(fs.join("a/file"), fs.join("0first")).unwrap();
+        std::fs::write(fs.join("a-b"), "sorts between a and a/file").unwrap();
+        std::fs::write(fs.join("empty"), "").unwrap();
+        std::fs::write(fs.join("big"), vec![7; 3 * BIG as usize + 1]).unwrap();
+        symlink("/etc/passwd", fs.join("link")).unwrap();
+        run("mkfifo", &["fifo"]);
+        run("mknod", &["gone", "c", "0", "0"]);
+        std::fs::hard_link(fs.join("gone"), fs.join("a/gone")).unwrap();
+        let opaque = File::open(fs.join("opaque")).unwrap();
+        xattr::mark_opaque(&opaque, fs).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(fs.join("a/socket")).unwrap();
+    }
+
+    #[test]
+    fn an_upper_directory_becomes_sorted_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        upper(dir.path());
+        let all = scanned(dir.path());
+        let big = format!("file big {}", 3 * BIG + 1);
+        assert_eq!(
+            summary(&all.index),
+            [
+                "file 0first 5",
+                "dir a",
+                "file a-b 26",
+                "link a/file -> 0first",
+                "whiteout a/gone",
+                "link a/second -> 0first",
+                "dir a/sub",
+                big.as_str(),
+                "file empty 0",
+                "fifo fifo",
+                "whiteout gone",
+                "symlink link -> /etc/passwd",
+                "dir opaque opaque",
+            ]
+        );
+        assert!(!dir.path().join("a/socket").exists(), "sockets are removed");
+        let content = |path: &[u8]| match all.index.get(path).map(|e| e.kind.clone()) {
+            Some(Kind::File { content, .. } | Kind::HardLink { content, .. }) => content,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(content(b"a/file"), Digest::of(b"hello"));
+        assert_eq!(content(b"big"), Digest::of(&vec![7; 3 * BIG as usize + 1]));
+        assert_eq!(content(b"empty"), Digest::of(b""));
+
+        let again = tar_out::diff_id(&all.index, dir.path(), &Cancel::new()).unwrap();
+        assert_eq!(again, (all.diff_id, all.tar_size), "the tar written from the index is the one that was hashed");
+        let known = Known::from([(b"big".to_vec(), content(b"big")), (b"a-b".to_vec(), content(b"a-b"))]);
+        let faster = scan(dir.path(), &known, &Cancel::new()).unwrap();
+        assert_eq!((faster.index, faster.diff_id), (all.index.clone(), all.diff_id));
+        assert_eq!(index(dir.path(), &known, &Cancel::new()).unwrap(), all.index);
+    }
+
+    #[test]
+    fn gnu_tar_reads_the_canonical_tar() {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = dir.path().join("fs");
+        std::fs::create_dir(&fs).unwrap();
+        upper(&fs);
+        let deep = format!("{}/{}", "d".repeat(120), "é".repeat(60));
+        std::fs::create_dir(fs.join("d".repeat(120))).unwrap();
+        std::fs::write(fs.join(&deep), "x").unwrap();
+        let early = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH - std::time::Duration::from_secs(9));
+        File::options().write(true).open(fs.join(&deep)).unwrap().set_times(early).unwrap();
+        symlink("t".repeat(300), fs.join("long")).unwrap();
+        std::os::unix::fs::lchown(fs.join("empty"), Some(3_000_000), Some(7)).unwrap();
+        let all = scanned(&fs);
+        let tar = dir.path().join("t.tar");
+        let mut out = File::create(&tar).unwrap();
+        tar_out::write(&all.index, &fs, &mut out, &Cancel::new()).unwrap();
+        assert_eq!(Hasher::read(File::open(&tar).unwrap()).unwrap(), (all.diff_id, all.tar_size));
+        let listing =
+            Command::new("tar").args(["--numeric-owner", "--quoting-style=literal", "-tvf"]).arg(&tar).output();
+        let listing = listing.unwrap();
+        assert!(listing.status.success() && listing.stderr.is_empty(), "{listing:?}");
+        let listing = String::from_utf8(listing.stdout).unwrap();
+        for expected in [
+            "a/.wh.gone",
+            ".wh.gone",
+            "opaque/.wh..wh..opq",
+            "a/second link to 0first",
+            &deep,
+            "3000000/7",
+            "1969-12-31",
+        ] {
+            assert!(listing.contains(expected), "{expected} in {listing}");
+        }
+        assert!(listing.contains(&format!("long -> {}", "t".repeat(300))));
+    }
+
+    #[test]
+    fn names_that_would_be_removals_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(".wh.passwd"), "").unwrap();
+        let error = scan(dir.path(), &Known::new(), &Cancel::new()).unwrap_err();
+        assert!(error.to_string().contains(".wh.passwd"), "{error}");
+    }
+
+    #[test]
+    fn the_root_is_an_entry_only_if_it_is_not_plain() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let empty = scanned(dir.path());
+        assert_eq!(empty.index, Index::default());
+        assert_eq!(empty.diff_id.hex(), "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let private = scanned(dir.path());
+        assert_eq!((summary(&private.index), private.index.entries[0].mode), (vec!["dir ".to_owned()], 0o700));
+    }
 }

@@ -82,7 +82,11 @@ pub fn read(fd: impl AsFd, path: &Path) -> Result<(Xattrs, bool), IoError> {
 
 /// The same for something that can't be opened without effect (a device, a named pipe), by its own path.
 pub fn read_unopened(path: &Path) -> Result<(Xattrs, bool), IoError> {
-    gather(path, |buffer| rustix::fs::llistxattr(path, buffer), |name, buffer| rustix::fs::lgetxattr(path, name, buffer))
+    gather(
+        path,
+        |buffer| rustix::fs::llistxattr(path, buffer),
+        |name, buffer| rustix::fs::lgetxattr(path, name, buffer),
+    )
 }
 
 fn gather(

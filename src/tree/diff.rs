@@ -1,6 +1,9 @@
 //! What differs between two trees.
 
-use super::{NodeEntry, Rootfs, TreeError, Trees};
+use super::view::join;
+use super::{Node, NodeEntry, Rootfs, TreeError, Trees};
+use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// One difference.
 #[derive(Clone, Debug)]
@@ -9,12 +12,80 @@ pub enum Change {
     Added(Vec<u8>, NodeEntry),
     /// Only in the first.
     Removed(Vec<u8>, NodeEntry),
-    /// In both, and not the same.
+    /// In both, and not the same: another kind, content or metadata. A directory whose contents alone differ is not.
     Modified(Vec<u8>, NodeEntry, NodeEntry),
 }
 
-/// All differences in path order; equal subtrees are not entered.
+impl Change {
+    /// The path it is about, relative to the root.
+    pub fn path(&self) -> &[u8] {
+        match self {
+            Change::Added(path, _) | Change::Removed(path, _) | Change::Modified(path, ..) => path,
+        }
+    }
+}
+
+/// All differences in path order; equal subtrees are not entered. What lies in an added or removed directory is
+/// listed, too. The root directory's own metadata are compared under the empty path.
 pub fn diff(trees: &Trees<'_>, a: &Rootfs, b: &Rootfs) -> Result<Vec<Change>, TreeError> {
-    let _ = (trees, a, b);
-    unreachable!("skeleton")
+    let mut changes = Vec::new();
+    if a.tree == b.tree {
+        return Ok(changes);
+    }
+    let (left, right) = (trees.root(&a.tree)?, trees.root(&b.tree)?);
+    if left.root != right.root {
+        let entry = |node: &Node, rootfs: &Rootfs| NodeEntry {
+            entry: node.root.as_deref().cloned().unwrap_or_else(super::node::default_root),
+            child: Some(rootfs.tree),
+            place: None,
+        };
+        changes.push(Change::Modified(Vec::new(), entry(&left, a), entry(&right, b)));
+    }
+    // Pairs of directories still to be compared; an empty node stands for one that is not there.
+    let mut pending = vec![(Vec::new(), left, right)];
+    while let Some((path, left, right)) = pending.pop() {
+        compare(trees, &path, &left, &right, &mut changes, &mut pending)?;
+    }
+    changes.sort_by(|a, b| a.path().cmp(b.path()));
+    Ok(changes)
+}
+
+type Pair = (Vec<u8>, Arc<Node>, Arc<Node>);
+
+fn compare(
+    trees: &Trees<'_>,
+    dir: &[u8],
+    left: &Node,
+    right: &Node,
+    changes: &mut Vec<Change>,
+    pending: &mut Vec<Pair>,
+) -> Result<(), TreeError> {
+    let (mut lefts, mut rights) = (left.entries.iter().peekable(), right.entries.iter().peekable());
+    loop {
+        let order = match (lefts.peek(), rights.peek()) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(a), Some(b)) => a.entry.path.cmp(&b.entry.path),
+        };
+        let old = if order == Ordering::Greater { None } else { lefts.next() };
+        let new = if order == Ordering::Less { None } else { rights.next() };
+        if old == new {
+            continue;
+        }
+        let Some(entry) = old.or(new) else { return Ok(()) };
+        let path = join(dir, &entry.entry.path);
+        let node = |entry: Option<&NodeEntry>| entry.map_or_else(|| Ok(Arc::default()), |entry| trees.child(entry));
+        if old.and_then(|e| e.child) != new.and_then(|e| e.child) {
+            pending.push((path.clone(), node(old)?, node(new)?));
+        }
+        match (old, new) {
+            (Some(old), None) => changes.push(Change::Removed(path, old.clone())),
+            (None, Some(new)) => changes.push(Change::Added(path, new.clone())),
+            (Some(old), Some(new)) if old.entry != new.entry => {
+                changes.push(Change::Modified(path, old.clone(), new.clone()));
+            }
+            _ => {}
+        }
+    }
 }

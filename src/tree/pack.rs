@@ -7,7 +7,7 @@
 //! that named it; packs are derived data and are made again from layers when one is lost.
 
 use super::node::Node;
-use crate::base::fs::{Context, read_if_exists, write_atomic};
+use crate::base::fs::{Context, read_if_exists, remove_file, write_atomic};
 use crate::base::{Digest, IoError};
 use crate::layer::codec::{Decoder, put_bytes};
 use crate::layer::index::Damaged;
@@ -15,7 +15,6 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// First bytes of a pack; the last one is the version.
 const MAGIC: &[u8; 8] = b"rbtree\0\x01";
@@ -30,9 +29,10 @@ pub(super) struct PackRef {
 }
 
 /// Where a node is stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    pub pack: Arc<Pack>,
+    pub pack: PackRef,
+    /// Among the pack's nodes.
     pub offset: u64,
 }
 
@@ -40,10 +40,13 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Pack {
     pub this: PackRef,
+    /// Where its root node is.
     pub root: u64,
     /// Every pack from which a node of this tree comes, however deep.
     pub others: Vec<PackRef>,
     bytes: Vec<u8>,
+    /// Where the nodes begin.
+    nodes: usize,
 }
 
 /// Where the pack of a tree lies.
@@ -70,18 +73,19 @@ impl Pack {
         for _ in 0..count {
             others.push(PackRef { tree: decoder.digest()?, id: decoder.digest()? });
         }
-        Ok(Pack { this: PackRef { tree, id }, root, others, bytes })
+        let nodes = bytes.len() - decoder.remaining();
+        Ok(Pack { this: PackRef { tree, id }, root, others, bytes, nodes })
     }
 
-    /// The id of the pack that lies there for a tree, without reading more of it.
-    pub fn id_on_disk(trees: &Path, tree: &Digest) -> Option<Digest> {
+    /// The pack that lies there for a tree, without reading more of it than its head.
+    pub fn on_disk(trees: &Path, tree: &Digest) -> Option<PackRef> {
         let mut head = [0; HEAD];
         File::open(path(trees, tree)).ok()?.read_exact(&mut head).ok()?;
         let (magic, id) = head.split_first_chunk::<8>()?;
         if magic != MAGIC {
             return None;
         }
-        Some(Digest::from_bytes(id.try_into().ok()?))
+        Some(PackRef { tree: *tree, id: Digest::from_bytes(id.try_into().ok()?) })
     }
 
     /// Whether its bytes are those that were written.
@@ -89,20 +93,23 @@ impl Pack {
         self.bytes.get(HEAD..).is_some_and(|rest| Digest::of(rest) == self.this.id)
     }
 
-    /// The node at `offset`, which must have the digest `expected`, with the (pack number, offset) of its directories.
-    pub fn node(&self, offset: u64, expected: &Digest) -> Result<(Node, Vec<(u32, u64)>), Damaged> {
-        let start = usize::try_from(offset).ok().and_then(|start| self.bytes.get(start..));
+    /// The node at `offset`, which must have the digest `expected`.
+    pub fn node(&self, offset: u64, expected: &Digest) -> Result<Node, Damaged> {
+        let start = usize::try_from(offset).ok().and_then(|offset| self.bytes.get(self.nodes..)?.get(offset..));
         let mut decoder = Decoder::new(start.ok_or(Damaged("a node lies beyond the pack's end"))?);
         let encoded = decoder.bytes()?;
         if Node::digest_of(encoded) != *expected {
             return Err(Damaged("a node does not have the digest it is known by"));
         }
-        let node = Node::decode(encoded)?;
-        let mut places = Vec::new();
-        for _ in node.entries.iter().filter(|e| e.child.is_some()) {
-            places.push((decoder.u32()?, decoder.u64()?));
+        let mut node = Node::decode(encoded)?;
+        for entry in node.entries.iter_mut().filter(|e| e.child.is_some()) {
+            let pack = match decoder.u32()? {
+                0 => self.this,
+                n => *self.others.get(n as usize - 1).ok_or(Damaged("a node refers to a pack it does not name"))?,
+            };
+            entry.place = Some(Place { pack, offset: decoder.u64()? });
         }
-        Ok((node, places))
+        Ok(node)
     }
 }
 
@@ -116,15 +123,17 @@ pub(super) struct Writer {
     numbers: HashMap<PackRef, u32>,
 }
 
-/// Where a node is, while a pack is made: in it (at an offset among its nodes) or elsewhere.
-#[derive(Clone, Debug)]
+/// Where a node is, while a pack is made.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum NewPlace {
+    /// In it, at an offset among its nodes.
     Here(u64),
+    /// In one that is there already.
     There(Place),
 }
 
 impl Writer {
-    /// Adds a node whose directories' nodes lie at `places` (in entry order), children before parents.
+    /// Adds a node whose directories' nodes lie at `places` (in entry order): children come before their parents.
     pub fn add(&mut self, node: &Node, places: &[NewPlace]) -> (Digest, u64) {
         let encoded = node.encode();
         let digest = Node::digest_of(&encoded);
@@ -136,7 +145,7 @@ impl Writer {
         for place in places {
             let (number, offset) = match place {
                 NewPlace::Here(offset) => (0, *offset),
-                NewPlace::There(place) => (self.number(&place.pack), place.offset),
+                NewPlace::There(place) => (self.refer(place.pack), place.offset),
             };
             self.nodes.extend_from_slice(&number.to_le_bytes());
             self.nodes.extend_from_slice(&offset.to_le_bytes());
@@ -145,29 +154,30 @@ impl Writer {
         (digest, offset)
     }
 
-    /// The number under which this pack refers to another. What that one refers to is referred to as well, so that
-    /// one look at this pack's head tells all that must be there.
-    fn number(&mut self, pack: &Pack) -> u32 {
-        for other in &pack.others {
-            self.number_of(*other);
-        }
-        self.number_of(pack.this)
-    }
-
-    fn number_of(&mut self, pack: PackRef) -> u32 {
+    /// The number under which this pack refers to another.
+    fn refer(&mut self, pack: PackRef) -> u32 {
         *self.numbers.entry(pack).or_insert_with(|| {
             self.others.push(pack);
             self.others.len() as u32
         })
     }
 
+    /// The packs it refers to so far.
+    pub fn others(&self) -> &[PackRef] {
+        &self.others
+    }
+
+    /// Names a pack that one of [`Writer::others`] refers to, so that one look at this pack's head tells all that must
+    /// be there to read its tree.
+    pub fn depend(&mut self, pack: PackRef) {
+        self.refer(pack);
+    }
+
     /// Publishes the pack as that of `tree`, whose root node was added at `root`.
     pub fn publish(self, trees: &Path, tree: Digest, root: u64) -> Result<Pack, IoError> {
-        let body = HEAD + 8 + 4 + self.others.len() * 64;
-        let mut bytes = Vec::with_capacity(body + self.nodes.len());
+        let mut bytes = Vec::with_capacity(HEAD + 12 + self.others.len() * 64 + self.nodes.len());
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&[0; 32]);
-        // Offsets among the nodes become offsets in the file by the length of all that stands before the nodes.
         bytes.extend_from_slice(&root.to_le_bytes());
         bytes.extend_from_slice(&(self.others.len() as u32).to_le_bytes());
         for other in &self.others {
@@ -181,4 +191,36 @@ impl Writer {
         write_atomic(&path, &bytes)?;
         Pack::parse(tree, bytes).map_err(|e| io::Error::other(e.to_string())).at("read back", path)
     }
+}
+
+/// Removes packs that are not what was written, and those that refer to a pack that is not there.
+pub(super) fn remove_damaged(trees: &Path) -> Result<Vec<PathBuf>, IoError> {
+    let mut sound = HashMap::new();
+    let mut removed = Vec::new();
+    let names = match std::fs::read_dir(trees) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(removed),
+        names => names.at("read directory", trees)?,
+    };
+    for entry in names {
+        let entry = entry.at("read directory", trees)?;
+        // Other names are chains, which are only ever a hint.
+        let Some(tree) = entry.file_name().to_str().and_then(|name| Digest::from_hex(name).ok()) else { continue };
+        match Pack::load(trees, &tree)?.filter(Pack::is_intact) {
+            Some(pack) => {
+                sound.insert(pack.this, pack.others);
+            }
+            None => removed.push(entry.path()),
+        }
+    }
+    // What a pack refers to includes what those refer to, so one round finds all that hang in the air.
+    for (pack, others) in &sound {
+        if others.iter().any(|other| !sound.contains_key(other)) {
+            removed.push(path(trees, &pack.tree));
+        }
+    }
+    for path in &removed {
+        remove_file(path)?;
+    }
+    removed.sort();
+    Ok(removed)
 }
