@@ -21,7 +21,7 @@ use super::ignore::Ignore;
 use super::lower::{Images, Options};
 use crate::diag::{Diagnostic, Severity};
 use config::Config;
-use subject::Subject;
+use subject::{Memo, Subject};
 
 /// One rule.
 #[derive(Clone, Copy)]
@@ -124,7 +124,8 @@ pub static RULES: [Rule; 23] = [
 /// Findings are warnings, or errors where the file says `# check=error=true`; they stand in the order of the file.
 pub fn check(file: &Dockerfile, options: &Options, images: &dyn Images, ignore: Option<&Ignore>) -> Vec<Diagnostic> {
     let (config, mut found) = Config::of(file, options);
-    let Some(subject) = Subject::new(file, options, images, ignore) else { return found };
+    let images = Memo::new(images);
+    let Some(subject) = Subject::new(file, options, &images, ignore) else { return found };
     for rule in RULES.iter().filter(|rule| config.runs(rule)) {
         for mut finding in (rule.run)(&subject) {
             let place = finding.labels.first().map_or(0, |label| label.span.start);

@@ -8,6 +8,7 @@
 mod chmod;
 mod copy;
 mod expose;
+mod globals;
 mod health;
 mod history;
 mod images;

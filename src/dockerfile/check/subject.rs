@@ -4,7 +4,9 @@ use crate::diag::{Diagnostic, Span};
 use crate::dockerfile::ast::{Dockerfile, Instruction, Kind};
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lower::stages::{self, Stage};
-use crate::dockerfile::lower::{Images, Options};
+use crate::dockerfile::lower::{BaseImage, Images, NotFound, Options};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 /// A file and its surroundings.
 pub struct Subject<'a> {
@@ -61,5 +63,25 @@ impl<'a> Subject<'a> {
             }
             ended.push(seen);
         }
+    }
+}
+
+/// Images looked up once, whichever rules ask for them.
+pub struct Memo<'a> {
+    images: &'a dyn Images,
+    found: RefCell<BTreeMap<String, Result<BaseImage, NotFound>>>,
+}
+
+impl<'a> Memo<'a> {
+    /// Nothing is looked up yet.
+    pub fn new(images: &'a dyn Images) -> Memo<'a> {
+        Memo { images, found: RefCell::default() }
+    }
+}
+
+impl Images for Memo<'_> {
+    fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
+        let mut found = self.found.borrow_mut();
+        found.entry(reference.to_owned()).or_insert_with(|| self.images.find(reference)).clone()
     }
 }

@@ -79,11 +79,14 @@ impl Walk<'_> {
                 "chmod" => {
                     let word = site.flag_value(flag)?;
                     let mode = self.expand(state, site, word)?;
-                    chmod::validate(&mode).map_err(|reason| {
-                        site.error("invalid-mode", format!("`{mode}` is not a mode: {reason}"), word.span)
-                            .help("write it as chmod takes it: 755, 0644, u=rwX,go=rX or +x")
-                    })?;
-                    op.chmod = Some(mode);
+                    // As with --chown: a variable that is not set leaves the modes alone.
+                    if !mode.is_empty() {
+                        chmod::validate(&mode).map_err(|reason| {
+                            site.error("invalid-mode", format!("`{mode}` is not a mode: {reason}"), word.span)
+                                .help("write it as chmod takes it: 755, 0644, u=rwX,go=rX or +x")
+                        })?;
+                        op.chmod = Some(mode);
+                    }
                 }
                 "from" => {
                     let word = site.flag_value(flag)?;
@@ -153,7 +156,7 @@ impl Walk<'_> {
 /// What a source is if it is not local.
 fn remote(source: &str) -> Option<&'static str> {
     let lower = source.to_ascii_lowercase();
-    let git = ["git@", "git://", "ssh://"].iter().any(|prefix| lower.starts_with(prefix));
+    let git = ["git@", "git://", "ssh://", "github.com/"].iter().any(|prefix| lower.starts_with(prefix));
     let http = lower.starts_with("http://") || lower.starts_with("https://");
     let path = lower.split(['#', '?']).next().unwrap_or_default();
     if git || (http && path.ends_with(".git")) {

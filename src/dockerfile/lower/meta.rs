@@ -180,7 +180,11 @@ impl Walk<'_> {
     pub fn expose(&mut self, state: &mut State, site: &Site<'_>, words: &[Word]) -> Result<(), Fault> {
         let mut ports = BTreeSet::new();
         for word in words {
-            let value = self.not_empty(state, site, word, "EXPOSE")?;
+            let value = self.expand(state, site, word)?;
+            if value.trim().is_empty() {
+                let message = format!("`{}` is empty after expansion, so it exposes nothing", word.value);
+                self.diagnostics.push(site.warning("empty-value", message, word.span));
+            }
             for spec in value.split_whitespace() {
                 ports.extend(expose::ports(spec).map_err(|reason| {
                     site.error("invalid-port", format!("`{spec}` is not a port: {reason}"), word.span)

@@ -190,7 +190,8 @@ impl<'a> Walk<'a> {
             _ => return Vec::new(),
         };
         let stage = |from: &Word, indexes: bool| match self.origin(&site, index, from, indexes) {
-            Ok(Origin::Stage(stage)) => Some(stage),
+            // Files of a context that stands for a stage are read where they are.
+            Ok(Origin::Stage(stage)) if self.replaced(stage).is_none() => Some(stage),
             _ => None,
         };
         flags

@@ -149,6 +149,7 @@ fn stages_that_nothing_needs_are_still_read() {
     // What the base image would set is not known.
     lowered(&unused("COPY --chmod=$MODE a b"));
     lowered(&unused("COPY --from=missing-too a b"));
+    assert_eq!(lowered("FROM scratch\nEXPOSE $PORT\n").warnings.len(), 1);
 }
 
 #[test]
@@ -480,8 +481,8 @@ fn named_contexts_stand_for_stages_and_images() {
                 COPY --from=build /x /\nRUN --mount=from=debian,source=/etc,target=/e x\n";
     let all = lowered_with(text, &options);
     let debug = |nth: usize| format!("{:?}", copies(&all)[nth].sources);
-    assert_eq!(debug(1), "[Context { context: Some(\"host\"), pattern: \"/bin/sh\" }]");
-    assert_eq!(debug(2), "[Context { context: Some(\"build\"), pattern: \"/x\" }]");
+    assert_eq!(debug(0), "[Context { context: Some(\"host\"), pattern: \"/bin/sh\" }]");
+    assert_eq!(debug(1), "[Context { context: Some(\"build\"), pattern: \"/x\" }]");
     assert!(labels(&all).iter().all(|label| !label.contains("skipped")));
     assert!(labels(&all).contains(&"[stage-1 1/4] FROM base"), "{:?}", labels(&all));
     assert!(format!("{:?}", runs(&all)[0].mounts).contains("pattern: \"/etc\""));

@@ -1,16 +1,17 @@
 //! The walk over stages and instructions.
 
 use super::plan::{Base, Planned};
-use super::scope::{self, Args};
+use super::scope::Args;
 use super::site::{Fault, Site};
-use super::stages::{self, Stage, suggest};
+use super::stages::{self, Stage};
 use super::state::State;
 use super::{BaseImage, HistoryItem, Images, NotFound, Options};
 use crate::diag::{Diagnostic, Span};
-use crate::dockerfile::ast::{Dockerfile, Instruction, Kind, Word};
+use crate::dockerfile::ast::{Command, Dockerfile, Instruction, Kind, Run, Word};
 use crate::dockerfile::expand::Quotes;
 use crate::graph::{CopyOp, CopySource, Graph, Op, Step, StepId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// A use of a variable that is not set, for the check UndefinedVar.
 #[derive(Clone, Debug)]
@@ -50,7 +51,7 @@ pub struct Walk<'a> {
     /// Index of the stage being walked.
     pub(super) index: usize,
     /// Every name that an ARG declares, anywhere.
-    declared: BTreeSet<String>,
+    pub(super) declared: BTreeSet<String>,
 }
 
 impl<'a> Walk<'a> {
@@ -86,14 +87,6 @@ impl<'a> Walk<'a> {
         Ok(walk)
     }
 
-    /// The target's index; from then on the automatic ARGs are known.
-    pub fn target(&mut self) -> Result<usize, Vec<Diagnostic>> {
-        let target = stages::target(&self.stages, self.options.target.as_deref(), self.file)?;
-        let name = self.stages[target].name.clone().unwrap_or_else(|| "default".into());
-        self.automatic = scope::automatic(self.options, &name);
-        Ok(target)
-    }
-
     /// The Dockerfile as the place of an instruction.
     pub fn site(&self) -> Site<'a> {
         let escape = self.file.directives.escape.as_ref().map_or('\\', |e| e.value);
@@ -119,8 +112,10 @@ impl<'a> Walk<'a> {
             };
             self.states.push(state);
         }
-        let place = |d: &Diagnostic| d.labels.first().map_or(0, |label| label.span.start);
+        let place = |d: &Diagnostic| d.labels.first().map(|label| label.span);
         self.diagnostics.sort_by_key(place);
+        // A trigger of this file that two stages run is wrong once.
+        self.diagnostics.dedup_by(|a, b| (place(a), &a.code, &a.message) == (place(b), &b.code, &b.message));
     }
 
     fn stage(&mut self, planned: &Planned) -> State {
@@ -151,7 +146,7 @@ impl<'a> Walk<'a> {
 
     /// Walks the body of a stage whose result is not wanted; the graph stays as it is.
     fn rehearse(&mut self) -> State {
-        let (graph, roots) = (self.graph.clone(), self.roots.clone());
+        let (graph, roots) = (std::mem::take(&mut self.graph), std::mem::take(&mut self.roots));
         self.rehearsing = true;
         let from = self.stages[self.index].from;
         let mut state = match stages::for_from(&self.stages, self.index, &from.image.value) {
@@ -275,7 +270,8 @@ impl<'a> Walk<'a> {
         if site.trigger.is_none() {
             // A declared ARG without a value is empty on purpose.
             for name in expanded.unset.into_iter().filter(|name| !state.args.declared(name)) {
-                self.unset.push(Unset { name, span: word.span, known: state.variables(), certain: state.known_base });
+                let span = use_of(word, &name).map_or(word.span, |range| site.part(word, range));
+                self.unset.push(Unset { name, span, known: state.variables(), certain: state.known_base });
             }
         }
         Ok(expanded.text)
@@ -302,72 +298,6 @@ impl<'a> Walk<'a> {
             step.label = format!("[{title}{}/{total}] {}", nth + 1, step.label);
         }
     }
-
-    /// A frontend that replaces the Dockerfile's by build argument; `# syntax=` is the parser's.
-    fn syntax(&mut self) {
-        let Some(chosen) = self.options.build_args.get("BUILDKIT_SYNTAX") else { return };
-        let name = chosen.strip_prefix("docker.io/").unwrap_or(chosen);
-        if !name.starts_with("docker/dockerfile") {
-            let message = format!("BUILDKIT_SYNTAX names the frontend `{chosen}`, and rbuild runs no frontends");
-            let fault = Diagnostic::error("unsupported-frontend", message, &self.file.source, Span::default());
-            self.diagnostics
-                .push(Diagnostic { labels: Vec::new(), source: None, ..fault }.help("drop the build argument"));
-        }
-    }
-
-    fn global_args(&mut self, head: &[Instruction]) {
-        for instruction in &self.file.instructions {
-            if let Kind::Arg(args) = &instruction.kind {
-                self.declared.extend(args.iter().map(|(name, _)| name.value.clone()));
-            }
-        }
-        let site = self.site();
-        // The target's name is not known yet, and TARGETSTAGE is for stages anyway.
-        let automatic = scope::automatic(self.options, "default");
-        for instruction in head {
-            let Kind::Arg(args) = &instruction.kind else { continue };
-            for (name, default) in args {
-                let value = match (self.options.build_args.get(&name.value), default) {
-                    (Some(given), _) => Some(given.clone()),
-                    (None, Some(default)) => {
-                        let globals = &self.globals;
-                        let lookup = |name: &str| globals.value(name).or(automatic.value(name)).map(str::to_owned);
-                        match site.expand(default, site.escape, Quotes::Remove, &lookup) {
-                            Ok(expanded) => Some(expanded.text),
-                            Err(fault) => {
-                                self.diagnostics.push(*fault);
-                                None
-                            }
-                        }
-                    }
-                    (None, None) => automatic.value(&name.value).map(str::to_owned),
-                };
-                self.globals.declare(&name.value, value);
-            }
-        }
-    }
-
-    /// A build argument that no ARG asks for is most likely misspelt.
-    fn undeclared_build_args(&mut self) {
-        for name in self.options.build_args.keys() {
-            let predefined = scope::PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
-                || scope::SPECIAL.contains(&name.as_str())
-                || self.automatic.declared(name);
-            if predefined || self.declared.contains(name) {
-                continue;
-            }
-            let message = format!("build argument `{name}` is not declared by any ARG, so it has no effect");
-            let warning = Diagnostic::warning("unused-build-arg", message, &self.file.source, Span::default());
-            // It stands on the command line, not in the file.
-            let warning = Diagnostic { labels: Vec::new(), source: None, ..warning };
-            let warning = suggest(warning, name, self.declared.iter().map(String::as_str));
-            self.diagnostics.push(if warning.help.is_empty() {
-                warning.help(format!("declare it in the stage that uses it: ARG {name}"))
-            } else {
-                warning
-            });
-        }
-    }
 }
 
 /// Uses of variables that are not set, in every stage of the file, for the check UndefinedVar. Base images are looked
@@ -382,8 +312,28 @@ pub fn unset_variables(file: &Dockerfile, options: &Options, images: &dyn Images
     walk.unset
 }
 
-/// What a step is called after its place: the instruction on one line.
+/// Where a word first uses a variable: `$name` or `${name`.
+fn use_of(word: &Word, name: &str) -> Option<Range<usize>> {
+    let text = word.value.as_str();
+    let uses = text.match_indices('$').map(|(dollar, _)| {
+        let start = dollar + 1 + usize::from(text[dollar + 1..].starts_with('{'));
+        dollar..start + name.len()
+    });
+    let mut uses = uses.filter(|range| text.get(range.end - name.len()..range.end) == Some(name));
+    uses.find(|range| !text[range.end..].starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+}
+
+/// What a step is called after its place: the instruction on one line, and how its script begins.
 pub fn label(instruction: &Instruction) -> String {
     let text = instruction.raw.split_whitespace().collect::<Vec<_>>().join(" ");
-    format!("{} {text}", instruction.name.value.to_uppercase())
+    let label = format!("{} {text}", instruction.name.value.to_uppercase());
+    let Kind::Run(Run { command: Command::Shell { text, .. }, heredocs, .. }) = &instruction.kind else { return label };
+    match heredocs.first().filter(|_| text.value.is_empty()) {
+        Some(script) => {
+            let mut lines = script.body.value.lines().map(str::trim).filter(|line| !line.is_empty());
+            let (first, more) = (lines.next().unwrap_or_default(), if lines.next().is_some() { "…" } else { "" });
+            format!("{label} ({first}{more})")
+        }
+        None => label,
+    }
 }
