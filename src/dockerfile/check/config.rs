@@ -1,8 +1,8 @@
 //! `# check=skip=A,B;error=true;experimental=all`.
 
 use super::{RULES, Rule};
+use crate::diag::Diagnostic;
 use crate::diag::suggest::nearest;
-use crate::diag::{Diagnostic, Span};
 use crate::dockerfile::ast::{Dockerfile, Word};
 use crate::dockerfile::lower::Options;
 
@@ -25,9 +25,10 @@ impl Config {
             (None, None) => return (Config::default(), Vec::new()),
         };
         let tell = |error: bool, message: String| {
-            let span_or_top = span.unwrap_or(Span::default());
             let make = if error { Diagnostic::error } else { Diagnostic::warning };
-            make("invalid-check", message, &file.source, span_or_top)
+            let finding = make("invalid-check", message, &file.source, span.unwrap_or_default());
+            // A build argument stands in no file.
+            if span.is_some() { finding } else { Diagnostic { labels: Vec::new(), source: None, ..finding } }
         };
         match Config::parse(text) {
             Ok(config) => {

@@ -23,10 +23,15 @@ impl Images for Fake {
 }
 
 fn findings(text: &str) -> Vec<Diagnostic> {
+    findings_with(text, &[])
+}
+
+fn findings_with(text: &str, build_args: &[(&str, &str)]) -> Vec<Diagnostic> {
     let source = Source::new("Dockerfile", text);
     let (file, _) = parse(&source).unwrap_or_else(|list| panic!("{text}\n{list:#?}"));
     let platform = Platform { os: "linux".into(), arch: "amd64".into(), variant: String::new() };
-    let options = Options { platform, ..Options::default() };
+    let build_args = build_args.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let options = Options { platform, build_args, ..Options::default() };
     let ignore = Ignore::parse("secret\n*.log\n").expect("patterns");
     check(&file, &options, &Fake, Some(&ignore))
 }
@@ -99,5 +104,8 @@ fn directives_choose_what_is_told() {
     let misspelt = findings(&format!("# check=skip=StageNameCasting\n{two}"));
     assert_eq!(misspelt[0].code, "invalid-check");
     assert!(!misspelt[0].is_error() && misspelt[0].help == ["did you mean StageNameCasing?"], "{misspelt:?}");
-    assert!(findings(&format!("# check=skp=all\n{two}"))[0].is_error());
+
+    let given = |value| findings_with(two, &[("BUILDKIT_DOCKERFILE_CHECK", value)]);
+    assert!(given("skip=all").is_empty());
+    assert!(given("skp=all")[0].is_error());
 }
