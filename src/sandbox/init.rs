@@ -75,7 +75,7 @@ fn launcher(socket: &UnixStream) -> Result<Infallible, Failure> {
     if spec.network == Network::None {
         flags |= libc::CLONE_NEWNET;
     }
-    match sys::fork_into_namespaces(flags).blame("create namespaces", "")? {
+    match sys::fork_into_namespaces(flags).blame(wire::CREATE_NAMESPACES, "")? {
         sys::Fork::Parent(pid) => {
             let _ = wire::send(socket, &Report::Started { pid: pid.as_raw_pid() }, None);
             sys::exit_now(0)

@@ -7,7 +7,7 @@ pub mod launch;
 mod mountfd;
 mod mounts;
 pub mod plan;
-pub mod probe;
+mod probe;
 mod program;
 mod root;
 pub mod seccomp;

@@ -14,6 +14,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+/// The act of a [`Failure`] that has an explanation of its own.
+pub(super) const CREATE_NAMESPACES: &str = "create namespaces";
+
 /// Longer frames are refused: far above any real specification (secrets and scripts are in it).
 const FRAME_LIMIT: usize = 256 << 20;
 
@@ -70,6 +73,9 @@ impl From<Failure> for SandboxError {
         let source = io::Error::from_raw_os_error(failure.errno);
         if failure.exec {
             return SandboxError::Exec { program: failure.subject, source };
+        }
+        if failure.act == CREATE_NAMESPACES {
+            return super::probe::namespaces_refused(&source);
         }
         SandboxError::Setup { act: failure.act, subject: failure.subject, source }
     }
