@@ -1,9 +1,11 @@
 //! The new root and the mount points in it. A mount needs something to be mounted on, and a minimal image has no
 //! `/proc` and no `/etc/resolv.conf`. What is missing must not get into the layer that the step makes:
 //!
-//! - On an overlay the missing names are made in one more lower layer, in memory, above the image's: directories that
-//!   exist are repeated there with the very metadata they have, so that the merged view does not change but for the
-//!   new names. The upper directory never sees them.
+//! - On an overlay the usual names are in one more lower layer, in memory, below the image's: what the image has hides
+//!   them, and the upper directory never sees them. Should some still be missing (whiteouts, opaque directories, links
+//!   to nowhere, mounts that the caller asks for), the overlay is made anew with a layer above the image's too, in
+//!   which directories that exist are repeated with the very metadata they have, so that the merged view does not
+//!   change but for the new names.
 //! - In a plain directory they are made, reported, and removed by the caller afterwards.
 
 use super::mountfd::{self, OverlayDirs};
@@ -71,14 +73,15 @@ pub(super) fn make(root: &RootMount, plan: &[Placed]) -> Result<NewRoot, Failure
                 |paths: &[PathBuf]| paths.iter().rev().map(|p| mountfd::handle(p)).collect::<Result<Vec<_>, _>>();
             allow_descriptors(lowers.len());
             let (lowers, upper, work) = (open(lowers)?, mountfd::handle(upper)?, mountfd::handle(work)?);
+            let stage = Stage::make(&upper)?;
+            let usual = usual_mount_points(&stage)?;
             let mut dirs = OverlayDirs {
-                lowers: lowers.iter().map(AsFd::as_fd).collect(),
+                lowers: lowers.iter().chain([&usual]).map(AsFd::as_fd).collect(),
                 upper: upper.as_fd(),
                 work: work.as_fd(),
             };
             let mut mount = mountfd::overlay(&dirs, true)?;
             let missing = missing(&mount, plan)?;
-            let stage = Stage::make(&upper)?;
             if !missing.is_empty() {
                 let stubs = stage.directory("stubs")?;
                 for (target, directory) in &missing {
@@ -94,6 +97,23 @@ pub(super) fn make(root: &RootMount, plan: &[Placed]) -> Result<NewRoot, Failure
             Ok(NewRoot { dir: mount, stage, stubs: Vec::new() })
         }
     }
+}
+
+/// A directory with every mount point that a root is likely to lack.
+fn usual_mount_points(stage: &Stage) -> Result<OwnedFd, Failure> {
+    let top = stage.directory("usual")?;
+    let make = || -> io::Result<()> {
+        for name in ["dev", "proc", "sys"] {
+            make_dir(top.as_fd(), OsStr::new(name))?;
+        }
+        let etc = make_dir(top.as_fd(), OsStr::new("etc"))?;
+        for name in ["hostname", "hosts", "resolv.conf"] {
+            make_file(etc.as_fd(), OsStr::new(name))?;
+        }
+        Ok(())
+    };
+    make().blame("create", "mount points")?;
+    Ok(top)
 }
 
 fn attach_root(mount: &OwnedFd, stage: &Stage) -> Result<(), Failure> {
