@@ -4,6 +4,7 @@ use crate::base::{Digest, IoError};
 use crate::image::{DocumentError, ReferenceError};
 use crate::store::StoreError;
 use crate::tree::TreeError;
+use std::path::PathBuf;
 
 /// A failure of an operation on images.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,25 @@ pub enum ExportError {
         /// How.
         reason: String,
     },
+    /// A `--change` cannot be applied.
+    #[error("cannot apply the change '{change}': {reason}")]
+    Change {
+        /// As given.
+        change: String,
+        /// Why.
+        reason: String,
+    },
+    /// An archive was to be written to a terminal.
+    #[error("an archive is not written to a terminal")]
+    Terminal,
+    /// An archive is not what it should be.
+    #[error("{}: {reason}", archive.display())]
+    Archive {
+        /// Its path, or "standard input".
+        archive: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A layer of an image is not in the store.
     #[error("layer {layer} of image {image} is not in the store")]
     LayerMissing {
@@ -86,6 +106,7 @@ impl ExportError {
             ExportError::NotFound { near: None, .. } => vec!["`rbuild images` lists what is there".to_owned()],
             ExportError::Ambiguous { .. } => vec!["give more digits of the ID, or a name".to_owned()],
             ExportError::LayerMissing { .. } => vec!["`rbuild fsck` tells what else is missing".to_owned()],
+            ExportError::Terminal => vec!["name a file with -o, or redirect standard output".to_owned()],
             _ => Vec::new(),
         }
     }

@@ -6,16 +6,19 @@
 use super::ExportError;
 use crate::base::{Digest, clock};
 use crate::diag::suggest;
+use crate::image::reference::DEFAULT_REGISTRY;
 use crate::image::{Descriptor, ImageConfig, Manifest, Reference};
 use crate::store::Store;
 use crate::tree::{Rootfs, Trees};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A stored image.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// Digest of the manifest.
     pub manifest_digest: Digest,
+    /// Length of the manifest in bytes.
+    pub manifest_size: u64,
     /// Image ID: digest of the config.
     pub id: Digest,
     /// The manifest.
@@ -89,7 +92,9 @@ pub fn read(store: &Store, manifest_digest: &Digest) -> Result<Image, ExportErro
         let place = digest.to_string();
         move |source| ExportError::Document { place, source }
     };
-    let manifest = Manifest::from_bytes(&store.read_blob(manifest_digest)?).map_err(document(manifest_digest))?;
+    let bytes = store.read_blob(manifest_digest)?;
+    let manifest_size = bytes.len() as u64;
+    let manifest = Manifest::from_bytes(&bytes).map_err(document(manifest_digest))?;
     let id = manifest.config.digest;
     let config = ImageConfig::from_bytes(&store.read_blob(&id)?).map_err(document(&id))?;
     if config.rootfs.diff_ids.len() != manifest.layers.len() {
@@ -97,7 +102,7 @@ pub fn read(store: &Store, manifest_digest: &Digest) -> Result<Image, ExportErro
         let reason = format!("the manifest lists {layers} layers and the config {diff_ids}");
         return Err(ExportError::Inconsistent { image: id.short(), reason });
     }
-    Ok(Image { manifest_digest: *manifest_digest, id, manifest, config, names: Vec::new() })
+    Ok(Image { manifest_digest: *manifest_digest, manifest_size, id, manifest, config, names: Vec::new() })
 }
 
 /// Finds an image by name, by image ID, by manifest digest, or by an ID prefix that fits one image alone. A full ID
@@ -126,26 +131,34 @@ pub fn find_name(store: &Store, name: &Reference) -> Result<Option<Digest>, Expo
     if let Some(digest) = &name.digest {
         return Ok(store.has_blob(digest).then_some(*digest));
     }
-    if let Some(found) = store.get_ref(&name.key())? {
-        return Ok(Some(found));
+    Ok(find_ref(store, name)?.map(|(_, manifest)| manifest))
+}
+
+/// The ref that `name` means, its digest left aside: the exact one, or the one under `localhost/`.
+fn find_ref(store: &Store, name: &Reference) -> Result<Option<(String, Digest)>, ExportError> {
+    let key = name.key();
+    if let Some(found) = store.get_ref(&key)? {
+        return Ok(Some((key, found)));
     }
     let local = match (name.registry.as_str(), name.repository.strip_prefix("library/")) {
-        ("docker.io", Some(short)) => {
+        (DEFAULT_REGISTRY, Some(short)) => {
             Reference { registry: "localhost".into(), repository: short.into(), ..name.clone() }
         }
+        (DEFAULT_REGISTRY, None) => Reference { registry: "localhost".into(), ..name.clone() },
         _ => return Ok(None),
     };
-    Ok(store.get_ref(&local.key())?)
+    let key = local.key();
+    Ok(store.get_ref(&key)?.map(|found| (key, found)))
 }
 
 fn find(store: &Store, refs: &[(String, Digest)], text: &str) -> Result<Option<Digest>, ExportError> {
     if let Ok(digest) = text.parse::<Digest>() {
         return by_prefix(store, refs, text, &digest.hex());
     }
-    if let Ok(name) = text.parse::<Reference>() {
-        if let Some(found) = find_name(store, &name)? {
-            return Ok(Some(found));
-        }
+    if let Ok(name) = text.parse::<Reference>()
+        && let Some(found) = find_name(store, &name)?
+    {
+        return Ok(Some(found));
     }
     let prefix = text.strip_prefix("sha256:").unwrap_or(text);
     let hex =
@@ -179,11 +192,10 @@ fn by_prefix(
 /// A stored name that `text` was likely meant to be: another tag of the same repository, else a near spelling.
 fn near(refs: &[(String, Digest)], text: &str) -> Option<String> {
     let known: Vec<Reference> = refs.iter().filter_map(|(key, _)| key.parse().ok()).collect();
-    if let Ok(wanted) = text.parse::<Reference>() {
-        if let Some(sibling) = known.iter().find(|k| k.registry == wanted.registry && k.repository == wanted.repository)
-        {
-            return Some(sibling.familiar());
-        }
+    if let Ok(wanted) = text.parse::<Reference>()
+        && let Some(sibling) = known.iter().find(|k| k.registry == wanted.registry && k.repository == wanted.repository)
+    {
+        return Some(sibling.familiar());
     }
     let full: Vec<String> = known.iter().map(Reference::familiar).collect();
     let bare: Vec<String> = known.iter().map(Reference::familiar_name).collect();
@@ -275,15 +287,15 @@ pub fn keep(store: &Store, manifest: &Digest) -> Result<(), ExportError> {
 pub fn remove(store: &Store, text: &str, force: bool) -> Result<Removed, ExportError> {
     let refs = store.refs()?;
     // A name whose image cannot be read can still be taken away.
-    if let Ok(name) = text.parse::<Reference>() {
-        if name.digest.is_none() {
-            if let Some((key, manifest)) = refs.iter().find(|(key, _)| *key == name.key()) {
-                store.remove_ref(key)?;
-                let last = !refs.iter().any(|(other, m)| m == manifest && other != key);
-                let deleted = if last { Some(read(store, manifest).map_or(*manifest, |i| i.id)) } else { None };
-                return Ok(Removed { untagged: vec![name.familiar()], deleted });
-            }
-        }
+    if let Ok(name) = text.parse::<Reference>()
+        && name.digest.is_none()
+        && let Some((key, manifest)) = find_ref(store, &name)?
+    {
+        store.remove_ref(&key)?;
+        let last = !refs.iter().any(|(other, m)| *m == manifest && *other != key);
+        let deleted = if last { Some(read(store, &manifest).map_or(manifest, |i| i.id)) } else { None };
+        let untagged = key.parse().map_or(key, |name: Reference| name.familiar());
+        return Ok(Removed { untagged: vec![untagged], deleted });
     }
     let image = resolve(store, text)?;
     let names: Vec<String> = image.names.iter().map(Reference::familiar).collect();
@@ -304,30 +316,100 @@ pub fn rootfs(trees: &Trees<'_>, config: &ImageConfig) -> Result<Rootfs, ExportE
     Ok(trees.of_layers(&config.rootfs.diff_ids)?)
 }
 
-/// What the images of a store need: everything else is garbage as far as images go.
-#[derive(Debug, Default)]
-pub struct Live {
-    /// Manifests, configs and the layer blobs that are kept packed.
-    pub blobs: BTreeSet<Digest>,
-    /// diffIDs.
-    pub layers: BTreeSet<Digest>,
-}
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{image, layer, store};
+    use super::*;
 
-/// Collects what the refs reach. A damaged image keeps what can still be read of it.
-///
-/// # Errors
-/// The refs cannot be read.
-pub fn live(store: &Store) -> Result<Live, ExportError> {
-    let mut live = Live::default();
-    for (_, manifest) in store.refs()? {
-        live.blobs.insert(manifest);
-        let Some(document) = store.read_blob(&manifest).ok().and_then(|b| Manifest::from_bytes(&b).ok()) else {
-            continue;
-        };
-        live.blobs.insert(document.config.digest);
-        live.blobs.extend(document.layers.iter().map(|l| l.digest));
-        let config = store.read_blob(&document.config.digest).ok().and_then(|b| ImageConfig::from_bytes(&b).ok());
-        live.layers.extend(config.into_iter().flat_map(|c| c.rootfs.diff_ids));
+    #[test]
+    fn images_are_found_by_name_id_and_prefix_as_docker_does() {
+        let test = store();
+        let base = layer(&test.store, &["a=1"]);
+        let one = image(&test.store, &[base], &["app", "me/app:2", "localhost/podmans"]);
+        let two = image(&test.store, &[], &["other:1"]);
+        let id = one.id.hex();
+        let digest = one.manifest.to_string();
+        let pinned = format!("app@{digest}");
+        let full = one.id.to_string();
+        for text in [
+            "app",
+            "app:latest",
+            "docker.io/library/app",
+            "me/app:2",
+            "podmans",
+            &id[..8],
+            &id,
+            &full,
+            &digest,
+            &pinned,
+        ] {
+            assert_eq!(resolve(&test.store, text).unwrap_or_else(|e| panic!("{text}: {e}")).id, one.id, "{text}");
+        }
+        let names: Vec<String> =
+            resolve(&test.store, &id[..8]).unwrap().names.iter().map(Reference::familiar).collect();
+        assert_eq!(names, ["app:latest", "me/app:2", "localhost/podmans:latest"]);
+        // A name counts before a prefix.
+        tag(&test.store, &two.manifest, &id[..8].parse().unwrap()).unwrap();
+        assert_eq!(resolve(&test.store, &id[..8]).unwrap().id, two.id);
     }
-    Ok(live)
+
+    #[test]
+    fn what_is_not_there_is_told_with_what_is_near() {
+        let test = store();
+        image(&test.store, &[], &["debian:12", "me/app"]);
+        let cases =
+            [("debian", Some("debian:12")), ("debain:12", Some("debian:12")), ("me/ap", Some("me/app")), ("zzz", None)];
+        for (text, expected) in cases {
+            match resolve(&test.store, text).unwrap_err() {
+                ExportError::NotFound { near, .. } => assert_eq!(near.as_deref(), expected, "{text}"),
+                other => panic!("{text}: {other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_of_several_images_is_ambiguous() {
+        let test = store();
+        // Seventeen images have two whose IDs begin with the same digit.
+        for i in 0..17 {
+            let only = layer(&test.store, &[&format!("f={i}")]);
+            image(&test.store, &[only], &[&format!("i{i}")]);
+        }
+        let digits = "0123456789abcdef".split("").filter(|d| !d.is_empty());
+        let ambiguous =
+            digits.filter(|d| matches!(resolve(&test.store, d), Err(ExportError::Ambiguous { .. }))).count();
+        assert!(ambiguous >= 1);
+    }
+
+    #[test]
+    fn the_last_name_takes_the_image_along() {
+        let test = store();
+        let written = image(&test.store, &[], &["a", "b"]);
+        let id = written.id.hex();
+        assert!(matches!(remove(&test.store, &id[..12], false), Err(ExportError::SeveralNames { .. })));
+        let removed = remove(&test.store, "a", false).unwrap();
+        assert_eq!(removed, Removed { untagged: vec!["a:latest".into()], deleted: None });
+        let removed = remove(&test.store, "b", false).unwrap();
+        assert_eq!(removed, Removed { untagged: vec!["b:latest".into()], deleted: Some(written.id) });
+        assert!(resolve(&test.store, &id).unwrap_err().is_not_found());
+        image(&test.store, &[], &["a", "localhost/me/b"]);
+        assert_eq!(remove(&test.store, "me/b", false).unwrap().untagged, ["localhost/me/b:latest"]);
+        let written = image(&test.store, &[], &["a", "b"]);
+        assert_eq!(remove(&test.store, &written.id.short(), true).unwrap().untagged, ["a:latest", "b:latest"]);
+    }
+
+    #[test]
+    fn an_image_without_a_name_is_kept_by_id_until_it_gets_one() {
+        let test = store();
+        let written = image(&test.store, &[], &[]);
+        assert!(resolve(&test.store, &written.id.hex()).is_err(), "no ref keeps it yet");
+        keep(&test.store, &written.manifest).unwrap();
+        let listing = list(&test.store).unwrap();
+        assert_eq!((listing.images.len(), listing.images[0].name.as_ref()), (1, None));
+        tag(&test.store, &written.manifest, &"n:1".parse().unwrap()).unwrap();
+        keep(&test.store, &written.manifest).unwrap();
+        let listing = list(&test.store).unwrap();
+        assert_eq!(listing.images.len(), 1);
+        assert_eq!(listing.images[0].name.as_ref().unwrap().familiar(), "n:1");
+    }
 }

@@ -1,14 +1,26 @@
 //! Images in the store, and out of and into it: names and look-up, OCI layouts and docker archives, root filesystem
 //! tars, local directories.
 
+pub mod archive;
 pub mod assemble;
+pub mod change;
+pub mod diff;
 pub mod error;
+#[cfg(test)]
+mod fixture;
 pub mod images;
 pub mod inspect;
+pub mod layers;
+pub mod merge;
+pub mod packed;
+pub mod rewrite;
+pub mod rootfs;
+pub mod save;
 pub mod stored;
 pub mod verify;
 
 pub use assemble::{Written, assemble};
 pub use error::ExportError;
 pub use images::Image;
+pub use rewrite::{clamp_layers, squash};
 pub use stored::StoredImages;
