@@ -90,3 +90,38 @@ pub fn inspect(store: &Store, image: &Image) -> Result<Value, ExportError> {
     }
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{image, layer, store};
+    use super::*;
+
+    #[test]
+    fn inspect_has_what_scripts_read_and_history_goes_downwards() {
+        let test = store();
+        let layers = [layer(&test.store, &["a=1"]), layer(&test.store, &["b=22"])];
+        let written = image(&test.store, &layers, &["app:1", "localhost:5000/app:1"]);
+        let found = images::resolve(&test.store, "app:1").unwrap();
+        let value = inspect(&test.store, &found).unwrap();
+        assert_eq!(value["Id"], written.id.to_string());
+        assert_eq!(value["RepoTags"], json!(["app:1", "localhost:5000/app:1"]));
+        assert_eq!(value["RepoDigests"][1], format!("localhost:5000/app@{}", written.manifest));
+        assert_eq!(value["Config"]["Cmd"], json!(["/bin/sh"]));
+        assert_eq!(value["RootFS"]["Layers"], json!(layers));
+        assert_eq!(value["Size"], 3);
+        let rows = history(&test.store, &found).unwrap();
+        let sizes: Vec<_> = rows.iter().map(|r| (r.layer, r.size)).collect();
+        assert_eq!(sizes, [(Some(layers[1]), 2), (Some(layers[0]), 1)]);
+    }
+
+    #[test]
+    fn layers_without_a_history_line_are_listed_too() {
+        let test = store();
+        let only = layer(&test.store, &["a=1"]);
+        image(&test.store, &[only], &["app"]);
+        let mut found = images::resolve(&test.store, "app").unwrap();
+        found.config.history[0].empty_layer = true;
+        let rows = history(&test.store, &found).unwrap();
+        assert_eq!(rows.iter().map(|r| r.layer).collect::<Vec<_>>(), [None, Some(only)]);
+    }
+}

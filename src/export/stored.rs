@@ -54,3 +54,27 @@ impl Images for StoredImages<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{image, layer, store};
+    use super::*;
+
+    #[test]
+    fn a_base_is_found_by_name_digest_or_id_and_else_a_way_out_is_told() {
+        let test = store();
+        let only = layer(&test.store, &["a=1"]);
+        let written = image(&test.store, &[only], &["base-os"]);
+        let images = StoredImages::new(&test.store);
+        for reference in ["base-os", &format!("base-os@{}", written.manifest), &written.id.short()] {
+            let found = images.find(reference).unwrap_or_else(|e| panic!("{reference}: {e:?}"));
+            assert_eq!((found.manifest, found.config.rootfs.diff_ids), (written.manifest, vec![only]));
+        }
+        let missing = images.find("bass-os").unwrap_err();
+        assert!(missing.reason.contains("'bass-os'"), "{missing:?}");
+        assert!(missing.help[0].contains("base-os") && missing.help[1].contains("rbuild import"), "{missing:?}");
+        assert!(images.find("Base").unwrap_err().reason.contains("lower-case"));
+        std::fs::remove_dir_all(test.store.layer_fs(&only).unwrap().parent().unwrap()).unwrap();
+        assert!(images.find("base-os").unwrap_err().reason.contains("not in the store"));
+    }
+}

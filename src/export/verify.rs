@@ -61,3 +61,39 @@ pub fn verify(store: &Store) -> Result<Vec<Problem>, ExportError> {
     }
     Ok(problems)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{image, layer, store};
+    use super::*;
+    use crate::base::Digest;
+
+    #[test]
+    fn every_kind_of_damage_is_told_by_name() {
+        let test = store();
+        let only = layer(&test.store, &["a=1"]);
+        let whole = image(&test.store, &[only], &["whole"]);
+        assert_eq!(verify(&test.store).unwrap(), []);
+        let told = |name: &str, reason: &str| {
+            let problems = verify(&test.store).unwrap();
+            assert!(problems.iter().any(|p| p.name.contains(name) && p.reason.contains(reason)), "{problems:?}");
+        };
+        test.store.set_ref("docker.io/library/gone:1", &Digest::of(b"gone")).unwrap();
+        told("gone:1", "not in the store");
+        let manifest = String::from_utf8(test.store.read_blob(&whole.manifest).unwrap()).unwrap();
+        for (from, to, reason) in [
+            (only.to_string(), Digest::of(b"other").to_string(), "where the config has"),
+            ("\"size\":2048".to_owned(), "\"size\":2049".to_owned(), "gives layer"),
+            ("layer.v1.tar\"".to_owned(), "layer.v1.tar+gzip\"".to_owned(), "packed layer"),
+            ("layer.v1.tar".to_owned(), "layer.v1.zip".to_owned(), "is no layer media type"),
+        ] {
+            let forged = manifest.replace(&from, &to);
+            assert_ne!(forged, manifest, "{from}");
+            let digest = test.store.put_blob(forged.as_bytes()).unwrap();
+            test.store.set_ref("docker.io/library/forged:1", &digest).unwrap();
+            told("forged:1", reason);
+        }
+        std::fs::remove_file(test.store.blob_path(&whole.id)).unwrap();
+        told("whole:latest", "not in the store");
+    }
+}
