@@ -29,15 +29,14 @@ pub fn render(graph: &Graph, format: Format) -> String {
     }
 }
 
-/// Labels longer than this do not push the edges of all steps to the right.
-const LABEL_COLUMN: usize = 72;
+/// Longer labels are cut, so that the edges stand in a column that fits a terminal.
+const LABEL_WIDTH: usize = 72;
 
 /// `3  [2/2] COPY --from=build /x /x   on 2, reads 1`.
 fn text(graph: &Graph) -> String {
     let number = graph.steps.len().saturating_sub(1).to_string().len();
-    let labels: Vec<String> = graph.steps.iter().map(|step| printable(&step.label)).collect();
-    let width = |label: &String| label.chars().count();
-    let column = labels.iter().map(width).filter(|w| *w <= LABEL_COLUMN).max().unwrap_or(0);
+    let labels: Vec<String> = graph.steps.iter().map(|step| cut(printable(&step.label))).collect();
+    let column = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
     for (step, label) in graph.steps.iter().zip(&labels) {
         let id = step.id.index();
@@ -53,6 +52,13 @@ fn text(graph: &Graph) -> String {
         let _ = writeln!(out, "{}", line.trim_end());
     }
     out
+}
+
+fn cut(label: String) -> String {
+    if label.chars().count() <= LABEL_WIDTH {
+        return label;
+    }
+    label.chars().take(LABEL_WIDTH - 1).chain(['…']).collect()
 }
 
 fn json(graph: &Graph) -> String {

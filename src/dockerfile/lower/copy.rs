@@ -10,6 +10,12 @@ use crate::dockerfile::ast::{self, Heredoc, Instruction, Operand, Word};
 use crate::dockerfile::expand::Quotes;
 use crate::graph::{CopyOp, CopySource, Op};
 
+/// What `--from` says and means.
+struct Named<'c> {
+    word: &'c Word,
+    origin: Origin,
+}
+
 impl Walk<'_> {
     /// COPY and ADD.
     pub fn copy(
@@ -50,7 +56,7 @@ impl Walk<'_> {
         state: &State,
         site: &Site<'_>,
         copy: &'c ast::Copy,
-    ) -> Result<(CopyOp, Option<(&'c Word, Origin)>), Fault> {
+    ) -> Result<(CopyOp, Option<Named<'c>>), Fault> {
         let mut op = CopyOp {
             base: state.root,
             sources: Vec::with_capacity(copy.sources.len()),
@@ -90,7 +96,7 @@ impl Walk<'_> {
                 }
                 "from" => {
                     let word = site.flag_value(flag)?;
-                    from = Some((word, self.origin(site, self.index, word, true)?));
+                    from = Some(Named { word, origin: self.origin(site, self.index, word, true)? });
                 }
                 "checksum" | "keep-git-dir" => {
                     return Err(site
@@ -110,7 +116,7 @@ impl Walk<'_> {
         site: &Site<'_>,
         is_add: bool,
         word: &Word,
-        from: Option<&(&Word, Origin)>,
+        from: Option<&Named<'_>>,
     ) -> Result<CopySource, Fault> {
         let pattern = self.expand(state, site, word)?;
         if pattern.is_empty() {
@@ -134,7 +140,7 @@ impl Walk<'_> {
         }
         match from {
             None => Ok(CopySource::Context { context: None, pattern }),
-            Some((word, origin)) => self.source(site, self.index, word, origin, pattern),
+            Some(Named { word, origin }) => self.source(site, self.index, word, origin, pattern),
         }
     }
 

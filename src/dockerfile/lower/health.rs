@@ -11,7 +11,7 @@ pub fn health(site: &Site<'_>, flags: &[Flag], check: &Healthcheck) -> Result<He
     let mut health = Health::default();
     for flag in flags {
         let value = site.flag_value(flag)?;
-        let bad = |reason: String| site.error("bad-flag-value", reason, value.span);
+        let bad = |reason: String| -> Fault { site.error("bad-flag-value", reason, value.span).into() };
         let nanoseconds = || {
             let duration = duration::parse(&value.value).map_err(bad)?;
             u64::try_from(duration.as_nanos()).map_err(|_| bad(format!("`{}` is too long", value.value)))

@@ -51,16 +51,15 @@ impl Walk<'_> {
             return Err(site.error("empty-from", "the name of the source is empty", from.span).into());
         }
         let is_index = name.bytes().all(|b| b.is_ascii_digit());
-        if !is_index || indexes {
-            if let Some(stage) = stages::by_reference(&self.stages, index, name) {
-                return Ok(Origin::Stage(stage));
-            }
+        let may_be_stage = !is_index || indexes;
+        if may_be_stage && let Some(stage) = stages::by_reference(&self.stages, index, name) {
+            return Ok(Origin::Stage(stage));
         }
         if let Some(context) = self.context(name) {
             return Ok(context);
         }
         if let Some(fault) = stages::out_of_order(site, &self.stages, index, from)
-            && (!is_index || indexes)
+            && may_be_stage
         {
             return Err(fault);
         }

@@ -82,7 +82,7 @@ impl<'a> Walk<'a> {
         if let Some(flag) = &from.platform {
             self.platform(&site, flag)?;
         }
-        let image = self.from_image(&site, index)?;
+        let image = self.base_name(&site, index)?;
         let origin = match self.replaced(index) {
             Some(origin) => origin,
             None => match stages::for_from(&self.stages, index, &image.value) {
@@ -107,7 +107,7 @@ impl<'a> Walk<'a> {
     }
 
     /// FROM's image with global ARGs expanded.
-    pub fn from_image(&mut self, site: &Site<'_>, index: usize) -> Result<Word, Fault> {
+    fn base_name(&mut self, site: &Site<'_>, index: usize) -> Result<Word, Fault> {
         let word = &self.stages[index].from.image;
         let value = self.expand_global(site, word)?;
         if value.is_empty() {
