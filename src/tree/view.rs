@@ -189,6 +189,23 @@ impl<'t> View<'t> {
         Err(StoreError::Damaged { path, reason }.into())
     }
 
+    /// When something found was last modified: seconds and nanoseconds since the epoch. A tree does not hold that; the
+    /// topmost layer that has the path does. The epoch itself for a root that no layer has.
+    pub fn mtime(&self, found: &Found) -> Result<(i64, u32), TreeError> {
+        for position in (0..self.layers.len()).rev() {
+            let root = self.layer(position)?;
+            let flags = OFlags::PATH | OFlags::NOFOLLOW;
+            let opened = match root.open_with(&found.path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+                Ok(fd) => fd,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                failed => failed.at("open", root.show(&found.path))?,
+            };
+            let stat = rustix::fs::fstat(&opened).at("look at", root.show(&found.path))?;
+            return Ok((stat.st_mtime, stat.st_mtime_nsec as u32));
+        }
+        Ok((0, 0))
+    }
+
     fn layer(&self, position: usize) -> Result<&Root, TreeError> {
         let cell = &self.layers[position];
         if let Some(root) = cell.get() {
