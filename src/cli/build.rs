@@ -1,14 +1,23 @@
 //! `rbuild build`.
 
-use super::manifest::ManifestArgs;
+use super::failure::{Code, Failure};
+use super::manifest::{self, ManifestArgs};
 use super::values::{KeyMaybeValue, SecretArg, network, output};
+use super::{Session, interrupt};
+use crate::base::fs;
 use crate::graph::Network;
-use crate::pipeline::Output;
+use crate::pipeline::{self, BuildRequest, BuildResult, Output};
 use crate::snapshot::Choice;
-use crate::ui::progress::Style;
+use crate::ui::out;
+use crate::ui::progress::{Progress, Style};
 use clap::Args;
+use serde_json::json;
+use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+
+/// The variable that dates builds (reproducible-builds.org).
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Flags of `build`, as docker has them.
 #[derive(Debug, Args)]
@@ -86,4 +95,115 @@ pub struct BuildArgs {
     /// The build context: a directory that COPY and ADD read
     #[arg(value_name = "CONTEXT")]
     pub context: PathBuf,
+}
+
+/// Builds.
+pub fn run(args: &BuildArgs, session: &Session) -> Result<(), Failure> {
+    let style = if args.quiet { Style::Quiet } else { args.progress };
+    args.check(style)?;
+    manifest::check_context(&args.context, session.guessed)?;
+    session.enter()?;
+    let mut request = args.request(session)?;
+    for file in [&args.iidfile, &args.metadata_file].into_iter().flatten() {
+        // An old one must not be taken for this build's.
+        fs::remove_file(file)?;
+    }
+    let cancel = interrupt::watch();
+    request.cancel = cancel.clone();
+    let progress = Progress::start(style);
+    let result = pipeline::build(&request, &|event| progress.send(event));
+    progress.finish();
+    let result = result.map_err(|error| match cancel.is_set() {
+        true => Failure::new(Code::Interrupted, "interrupted"),
+        false => error.into(),
+    })?;
+    args.report(style, &result)
+}
+
+impl BuildArgs {
+    /// What clap can't tell about combinations of flags.
+    fn check(&self, style: Style) -> Result<(), Failure> {
+        let to_stdout = self.outputs.iter().filter(|output| output.dest.is_none()).count();
+        if to_stdout == 0 {
+            return Ok(());
+        }
+        if to_stdout > 1 {
+            return Err(Failure::usage("only one output can go to standard output"));
+        }
+        if matches!(style, Style::Quiet | Style::Json) {
+            return Err(Failure::usage("standard output can't hold an output and the image ID or events")
+                .help("name a file: -o type=…,dest=FILE"));
+        }
+        if std::io::stdout().is_terminal() {
+            return Err(Failure::usage("an output would go to the terminal").help("name a file: -o type=…,dest=FILE"));
+        }
+        Ok(())
+    }
+
+    fn request(&self, session: &Session) -> Result<BuildRequest, Failure> {
+        let mut request = self.manifest.request(&self.context, session)?;
+        request.tags = self.tags.clone();
+        request.labels = self.labels.iter().filter_map(KeyMaybeValue::resolve).collect();
+        for secret in &self.secrets {
+            request.secrets.insert(secret.id.clone(), secret.read()?);
+        }
+        request.network = self.network.unwrap_or(request.network);
+        request.no_cache = self.no_cache;
+        request.jobs = self.jobs.map(NonZeroUsize::get).or(request.jobs);
+        request.snapshotter = self.snapshotter.unwrap_or(request.snapshotter);
+        request.outputs = self.outputs.clone();
+        request.squash = self.squash;
+        // As buildx: the variable is an argument of the build, unless one was given.
+        if let Ok(value) = std::env::var(EPOCH) {
+            request.build_args.entry(EPOCH.to_owned()).or_insert(value);
+        }
+        request.epoch = match request.build_args.get(EPOCH).map(String::as_str) {
+            Some("") | None => self.reproducible.then_some(0),
+            Some(text) => Some(epoch(text)?),
+        };
+        Ok(request)
+    }
+
+    /// Tells of a finished build where that was asked for.
+    fn report(&self, style: Style, result: &BuildResult) -> Result<(), Failure> {
+        if let Some(file) = &self.iidfile {
+            fs::write_atomic(file, result.id.to_string().as_bytes())?;
+        }
+        if let Some(file) = &self.metadata_file {
+            // The names that buildx gives them.
+            let metadata = json!({
+                "containerimage.config.digest": result.id,
+                "containerimage.digest": result.manifest,
+                "image.name": result.names.join(","),
+            });
+            fs::write_atomic(file, format!("{metadata:#}\n").as_bytes())?;
+        }
+        if style == Style::Quiet {
+            out::line(&result.id.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+fn epoch(text: &str) -> Result<i64, Failure> {
+    // RFC 3339 ends with the year 9999, and so do image documents.
+    const LAST: i64 = 253_402_300_799;
+    match text.parse() {
+        Ok(epoch) if (0..=LAST).contains(&epoch) => Ok(epoch),
+        _ => Err(Failure::usage(format!("{EPOCH} is '{text}', which is no number of seconds since 1970"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_seconds_within_the_years_of_image_documents() {
+        assert_eq!(epoch("0").unwrap(), 0);
+        assert_eq!(epoch("1700000000").unwrap(), 1_700_000_000);
+        for bad in ["-1", "1.5", "now", "99999999999999"] {
+            assert_eq!(epoch(bad).unwrap_err().code, Code::Usage as u8, "{bad}");
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! How a command ends: the exit codes, and which error means which. The one place that maps them.
 
+use super::values::SecretError;
 use crate::base::IoError;
 use crate::diag::Diagnostic;
 use crate::export::ExportError;
 use crate::image::ReferenceError;
+use crate::ops::OpError;
+use crate::pipeline::BuildError;
 use crate::sandbox::SandboxError;
 use crate::store::StoreError;
 use crate::tree::TreeError;
@@ -46,8 +49,10 @@ Exit codes:
   7    a registry or the network failed
   70   a bug in rbuild
   130  interrupted
-`rbuild run` exits with the code of the process it ran; 125: the container could not be made, 126: the program cannot
-be executed, 127: the program was not found.";
+`rbuild run` exits with the code of the process that it ran, or with
+  125  the container could not be made
+  126  the program cannot be executed
+  127  the program was not found";
 
 /// A command that did not succeed: what to say and what to exit with.
 #[derive(Debug)]
@@ -99,6 +104,38 @@ impl Failure {
             cause = error.source();
         }
         false
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Failure {
+        match error {
+            BuildError::Dockerfile(diagnostics) => Failure::invalid(diagnostics),
+            BuildError::Step { diagnostic, error } => {
+                let code = match error.error {
+                    OpError::Input { code, .. } if code.ends_with("missing") => Code::NotFound,
+                    OpError::Sandbox(SandboxError::Host { .. }) => Code::Host,
+                    OpError::Store(_) => Code::Store,
+                    _ => Code::Step,
+                };
+                Failure { code: code as u8, ..Failure::invalid(vec![*diagnostic]) }
+            }
+            BuildError::Tag(e) => e.into(),
+            BuildError::Io(e) => e.into(),
+            BuildError::Store(e) => e.into(),
+            BuildError::Export(e) => e.into(),
+            BuildError::Context(e) => Failure::new(Code::NotFound, e),
+            BuildError::Interrupted => Failure::new(Code::Interrupted, error),
+        }
+    }
+}
+
+impl From<SecretError> for Failure {
+    fn from(error: SecretError) -> Failure {
+        match error {
+            SecretError::TooLarge { .. } => Failure::usage(error.to_string()),
+            other => Failure::new(Code::NotFound, other),
+        }
     }
 }
 

@@ -1,12 +1,17 @@
 //! Which Dockerfile, and what it is given: the flags that `build`, `check` and `graph` share.
 
+use super::Session;
 use super::failure::{Code, Failure};
 use super::values::{ContextArg, ContextSource, KeyMaybeValue};
+use crate::base::Cancel;
 use crate::base::fs::{self, Context};
-use crate::diag::Source;
+use crate::dockerfile::lower::ContextTarget;
+use crate::pipeline::{BuildContext, BuildRequest, DockerfileInput};
+use crate::ui::report;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// The most that a Dockerfile may hold, in bytes.
@@ -32,64 +37,51 @@ pub struct ManifestArgs {
     pub build_contexts: Vec<ContextArg>,
 }
 
-/// A Dockerfile that was read.
-#[derive(Debug)]
-pub struct Manifest {
-    /// Its text, named as the user would.
-    pub source: Source,
-    /// Its path; `None`: standard input.
-    pub path: Option<PathBuf>,
-}
-
 impl ManifestArgs {
-    /// Reads the Dockerfile of the context directory `context`.
-    pub fn read(&self, context: &Path) -> Result<Manifest, Failure> {
-        let (name, bytes, path) = match &self.file {
-            Some(file) if file.as_os_str() == "-" => ("<stdin>".to_owned(), read_stdin()?, None),
-            Some(file) => (file.display().to_string(), read_file(file)?, Some(file.clone())),
-            None => {
-                let file = default_file(context)?;
-                let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                (name, read_file(&file)?, Some(file))
-            }
-        };
-        let text = String::from_utf8(bytes)
-            .map_err(|e| Failure::new(Code::Manifest, format!("{name} is not UTF-8 text: {}", e.utf8_error())))?;
-        Ok(Manifest { source: Source::new(name, text), path })
-    }
-
-    /// `--build-arg`, values resolved.
-    pub fn arguments(&self) -> BTreeMap<String, String> {
-        self.build_args.iter().filter_map(KeyMaybeValue::resolve).collect()
+    /// All that a build is told, where only these flags say something.
+    pub fn request(&self, context: &Path, session: &Session) -> Result<BuildRequest, Failure> {
+        let config = &session.config;
+        Ok(BuildRequest {
+            root: session.store_root()?,
+            dockerfile: read(self.file.as_deref(), context)?,
+            context: Some(context.to_owned()),
+            contexts: self.contexts()?,
+            tags: Vec::new(),
+            target: self.target.clone(),
+            build_args: self.build_args.iter().filter_map(KeyMaybeValue::resolve).collect(),
+            labels: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            network: config.network.unwrap_or_default(),
+            no_cache: false,
+            jobs: config.jobs.map(NonZeroUsize::get),
+            snapshotter: config.snapshotter.unwrap_or_default(),
+            outputs: Vec::new(),
+            squash: false,
+            epoch: None,
+            cancel: Cancel::new(),
+        })
     }
 
     /// `--build-context`, with each word that may be either settled: a directory, or the name of an image.
-    pub fn contexts(&self) -> Result<Vec<(String, NamedSource)>, Failure> {
+    fn contexts(&self) -> Result<Vec<BuildContext>, Failure> {
         let mut contexts = Vec::new();
-        for context in &self.build_contexts {
-            let source = match &context.source {
-                ContextSource::Directory(dir) if dir.is_dir() => NamedSource::Directory(dir.clone()),
+        for ContextArg { name, source } in &self.build_contexts {
+            let directory = |dir: &Path| (ContextTarget::Directory, Some(dir.to_owned()));
+            let (target, dir) = match source {
+                ContextSource::Directory(dir) if dir.is_dir() => directory(dir),
                 ContextSource::Directory(dir) => {
-                    let text = format!("build context '{}': {} is not a directory", context.name, dir.display());
+                    let text = format!("build context '{name}': {} is not a directory", dir.display());
                     return Err(Failure::new(Code::NotFound, text));
                 }
-                ContextSource::Image(image) => NamedSource::Image(image.clone()),
-                ContextSource::Either(word) if Path::new(word).is_dir() => NamedSource::Directory(word.into()),
-                ContextSource::Either(word) => NamedSource::Image(word.clone()),
+                ContextSource::Either(word) if Path::new(word).is_dir() => directory(Path::new(word)),
+                ContextSource::Either(image) | ContextSource::Image(image) => {
+                    (ContextTarget::Image(image.clone()), None)
+                }
             };
-            contexts.push((context.name.clone(), source));
+            contexts.push(BuildContext { name: name.clone(), target, dir });
         }
         Ok(contexts)
     }
-}
-
-/// What a named context stands for, settled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NamedSource {
-    /// A directory that is there.
-    Directory(PathBuf),
-    /// The name of an image, which may or may not be stored.
-    Image(String),
 }
 
 /// Checks that the build context is a directory. `guessed`: `build` was not written out, so that a mistyped command
@@ -116,6 +108,23 @@ pub fn check_context(context: &Path, guessed: bool) -> Result<(), Failure> {
     }
 }
 
+/// Reads the Dockerfile: `file` (`-`: standard input), else that of the context directory.
+pub fn read(file: Option<&Path>, context: &Path) -> Result<DockerfileInput, Failure> {
+    let (name, bytes, path) = match file {
+        Some(file) if file.as_os_str() == "-" => ("<stdin>".to_owned(), read_stdin()?, None),
+        Some(file) => (file.display().to_string(), read_file(file)?, Some(file.to_owned())),
+        None => {
+            let file = default_file(context)?;
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            (name, read_file(&file)?, Some(file))
+        }
+    };
+    if let Err(error) = std::str::from_utf8(&bytes) {
+        return Err(Failure::new(Code::Manifest, format!("{name} is not UTF-8 text: {error}")));
+    }
+    Ok(DockerfileInput { name, bytes, path })
+}
+
 /// `Dockerfile`, else `Containerfile`, of a context directory.
 fn default_file(context: &Path) -> Result<PathBuf, Failure> {
     let names = ["Dockerfile", "Containerfile"];
@@ -131,7 +140,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
 
 fn read_stdin() -> Result<Vec<u8>, Failure> {
     if std::io::stdin().is_terminal() {
-        eprintln!("reading the Dockerfile from the terminal; end it with Ctrl-D");
+        report::show("reading the Dockerfile from the terminal; end it with Ctrl-D\n");
     }
     limited(Path::new("<stdin>"), std::io::stdin().lock())
 }

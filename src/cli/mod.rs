@@ -1,29 +1,32 @@
 //! clap commands, one thin file each: they turn arguments into a call of the library, and its answer into text and an
 //! exit code.
 
-pub mod build;
+mod build;
+mod check;
 mod command_line;
 mod completion;
-pub mod config;
-pub mod failure;
+mod config;
+mod failure;
+mod graph;
 mod history;
 mod images;
 mod inspect;
-pub mod interrupt;
+mod interrupt;
 mod listing;
 mod man;
-pub mod manifest;
+mod manifest;
 mod panic;
 mod rmi;
 mod tag;
-pub mod values;
+mod values;
 mod version;
 
 use crate::store::{Access, Store};
-use crate::ui;
-use clap::{Parser, Subcommand};
+use crate::ui::report;
+use clap::{CommandFactory, Parser, Subcommand};
 use config::Config;
 use failure::{Code, Failure};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,8 +37,6 @@ use std::process::ExitCode;
     version,
     about = "Builds container images from Dockerfiles: no daemon, no root",
     after_help = failure::EXIT_CODES,
-    arg_required_else_help = true,
-    disable_help_subcommand = false,
     max_term_width = 110
 )]
 pub struct Cli {
@@ -55,6 +56,12 @@ struct Globals {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Build an image from a Dockerfile; the default command
+    Build(Box<build::BuildArgs>),
+    /// Look for mistakes in a Dockerfile without building it
+    Check(check::CheckArgs),
+    /// Show the steps that a Dockerfile's target needs
+    Graph(graph::GraphArgs),
     /// List images
     #[command(visible_alias = "ls")]
     Images(images::ImagesArgs),
@@ -91,8 +98,16 @@ impl Session {
         self.config.store_root(self.root.clone())
     }
 
+    /// Moves the process to where it may use the store: as an ordinary user into a user namespace with the subordinate
+    /// ids. Begins every command that touches the store, before anything is read from standard input and before there
+    /// is a second thread.
+    fn enter(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Opens the store.
     fn open_store(&self, access: Access) -> Result<Store, Failure> {
+        self.enter()?;
         Ok(Store::open(&self.store_root()?, access)?)
     }
 }
@@ -100,7 +115,13 @@ impl Session {
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
     panic::install();
-    let (args, guessed) = command_line::with_default_command::<Cli>(std::env::args_os().collect());
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if args.len() < 2 {
+        // clap would not count RBUILD_ROOT as nothing.
+        report::show(&Cli::command().render_help().ansi().to_string());
+        return ExitCode::from(Code::Usage as u8);
+    }
+    let (args, guessed) = command_line::with_default_command::<Cli>(args);
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -113,7 +134,7 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            ui::report::failure(&failure.diagnostics, failure.error.as_deref(), &failure.help);
+            report::failure(&failure.diagnostics, failure.error.as_deref(), &failure.help);
             ExitCode::from(failure.code)
         }
     }
@@ -122,6 +143,9 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli, guessed: bool) -> Result<u8, Failure> {
     let session = Session { root: cli.globals.root, config: Config::load()?, guessed };
     match &cli.command {
+        Command::Build(args) => build::run(args, &session)?,
+        Command::Check(args) => check::run(args, &session)?,
+        Command::Graph(args) => graph::run(args, &session)?,
         Command::Images(args) => images::run(args, &session)?,
         Command::Inspect(args) => inspect::run(args, &session)?,
         Command::History(args) => history::run(args, &session)?,
@@ -137,7 +161,6 @@ fn run(cli: Cli, guessed: bool) -> Result<u8, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -6,7 +6,9 @@ use std::io::Write;
 /// Makes a panic print what to report, and exit with [`Code::Bug`].
 pub fn install() {
     std::panic::set_hook(Box::new(|info| {
-        let text = info.payload_as_str().unwrap_or("no message");
+        let payload = info.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
         let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
         let mut message = format!("\nerror: this is a bug in rbuild {}: {text}{place}\n", env!("CARGO_PKG_VERSION"));
         if std::env::var_os("RUST_BACKTRACE").is_some() {
