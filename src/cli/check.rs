@@ -1,46 +1,107 @@
 //! `rbuild check`.
 
 use super::Session;
-use super::failure::Failure;
-use super::manifest;
-use crate::diag::Source;
-use crate::dockerfile;
+use super::failure::{Code, Failure};
+use super::manifest::{self, ManifestArgs};
+use crate::base::{Digest, fs};
+use crate::diag::{Diagnostic, Source};
+use crate::dockerfile::check::check;
+use crate::dockerfile::ignore::Ignore;
+use crate::dockerfile::lower::{BaseImage, Images, NamedContext, NotFound, Options};
+use crate::dockerfile::{lower, parse};
+use crate::image::ImageConfig;
+use crate::pipeline::{BuildContext, DockerfileInput};
 use crate::ui::report;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Neither the store nor base images are looked at, and nothing is built. Warnings do not make a file invalid.
+Neither the store nor base images are looked at, and nothing is built. Warnings do not make a file invalid, unless it says
+`# check=error=true`.
 
 Examples:
   rbuild check -f Dockerfile
+  rbuild check --strict .
   rbuild check -f - < Dockerfile")]
 pub struct CheckArgs {
-    /// The Dockerfile; `-` reads standard input [default: CONTEXT/Dockerfile]
-    #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    /// Which Dockerfile, and what it is given.
+    #[command(flatten)]
+    manifest: ManifestArgs,
 
     /// Warnings count as errors
     #[arg(long)]
     strict: bool,
 
-    /// The directory whose Dockerfile is meant
+    /// The build context
     #[arg(value_name = "CONTEXT", default_value = ".")]
     context: PathBuf,
 }
 
 /// Reports every mistake; succeeds if there is none.
-pub fn run(args: &CheckArgs, _session: &Session) -> Result<(), Failure> {
-    let input = manifest::read(args.file.as_deref(), &args.context)?;
-    let source = Source::new(input.name, String::from_utf8_lossy(&input.bytes));
-    let (_, warnings) = dockerfile::parse(&source).map_err(Failure::invalid)?;
-    if args.strict && !warnings.is_empty() {
-        return Err(Failure::invalid(warnings));
+pub fn run(args: &CheckArgs, session: &Session) -> Result<(), Failure> {
+    let request = args.manifest.request(&args.context, session)?;
+    let ignore = ignore(&args.context, &request.dockerfile)?;
+    let options = Options {
+        target: request.target.clone(),
+        build_args: request.build_args.clone(),
+        contexts: request.contexts.iter().map(named).collect(),
+        network: request.network,
+        ..Options::default()
+    };
+    let source = Source::new(request.dockerfile.name, String::from_utf8_lossy(&request.dockerfile.bytes));
+    let (file, mut found) = parse(&source).map_err(Failure::invalid)?;
+    match lower(&file, &options, &Assumed(&options)) {
+        Ok(lowered) => found.extend(lowered.warnings),
+        Err(errors) => found.extend(errors),
     }
-    for warning in &warnings {
-        report::show(&report::diagnostic(warning));
+    found.extend(check(&file, &options, &Nothing, ignore.as_ref()));
+    found.sort_by_key(|d| d.labels.first().map(|label| label.span));
+    if found.iter().any(|d| args.strict || d.is_error()) {
+        return Err(Failure::invalid(found));
     }
+    found.iter().for_each(|warning| report::show(&report::diagnostic(warning)));
     Ok(())
+}
+
+fn named(context: &BuildContext) -> NamedContext {
+    NamedContext { name: context.name.clone(), target: context.target.clone() }
+}
+
+/// The ignore file that a build would use.
+fn ignore(context: &Path, dockerfile: &DockerfileInput) -> Result<Option<Ignore>, Failure> {
+    let own = dockerfile.path.as_ref().map(|path| {
+        let mut name = path.clone().into_os_string();
+        name.push(".dockerignore");
+        PathBuf::from(name)
+    });
+    for path in own.into_iter().chain([context.join(".dockerignore")]) {
+        let Some(bytes) = fs::read_if_exists(&path)? else { continue };
+        let name = path.display();
+        let ignore = Ignore::parse(&String::from_utf8_lossy(&bytes));
+        return ignore.map(Some).map_err(|e| Failure::new(Code::Manifest, format!("{name}: {e}")));
+    }
+    Ok(None)
+}
+
+/// Base images of which nothing is known but that they fit: what a file says about itself can be checked with them.
+struct Assumed<'o>(&'o Options);
+
+impl Images for Assumed<'_> {
+    fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
+        let platform = &self.0.platform;
+        let config =
+            ImageConfig { os: platform.os.clone(), architecture: platform.arch.clone(), ..ImageConfig::default() };
+        Ok(BaseImage { reference: reference.to_owned(), manifest: Digest::of(b""), config })
+    }
+}
+
+/// No base images: rules that would look into one find nothing.
+struct Nothing;
+
+impl Images for Nothing {
+    fn find(&self, _reference: &str) -> Result<BaseImage, NotFound> {
+        Err(NotFound { reason: "base images are not looked at".into(), help: Vec::new() })
+    }
 }

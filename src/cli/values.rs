@@ -291,6 +291,27 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(bad)
 }
 
+/// A span of time such as `24h`, `7d`, `1h30m`, `90s`, in seconds.
+pub fn age(text: &str) -> Result<i64, String> {
+    let bad = || format!("'{text}' is not a span of time (24h, 7d, 1h30m)");
+    let mut rest = text.trim();
+    let mut seconds: i64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+        let number: i64 = rest[..digits].parse().map_err(|_| bad())?;
+        let unit = match rest[digits..].chars().next() {
+            Some('s') => 1,
+            Some('m') => 60,
+            Some('h') => 3600,
+            Some('d') => 86_400,
+            _ => return Err(bad()),
+        };
+        seconds = number.checked_mul(unit).and_then(|more| seconds.checked_add(more)).ok_or_else(bad)?;
+        rest = &rest[digits + 1..];
+    }
+    if text.trim().is_empty() { Err(bad()) } else { Ok(seconds) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,6 +402,16 @@ mod tests {
         assert_eq!(bytes("17"), Ok(17));
         for bad in ["", "m", "-1", "1x", "99999999999g"] {
             assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ages_are_sums_of_units() {
+        assert_eq!(age("24h"), Ok(86_400));
+        assert_eq!(age("1h30m5s"), Ok(5405));
+        assert_eq!(age("7d"), Ok(604_800));
+        for bad in ["", "h", "5", "1w", "1.5h", "-1h", "99999999999999999d", "1é"] {
+            assert!(age(bad).is_err(), "{bad}");
         }
     }
 }
