@@ -1,13 +1,13 @@
 //! A live view: running steps with their last lines of output at the bottom, finished ones folded into lines above.
 //!
-//! What is drawn is computed as plain lines ([`frame`]) and handed to as many one-line bars, so that never more lines
-//! are live than the terminal has rows, and none is ever wrapped: both leave ghosts on the screen.
+//! What is drawn is computed as plain lines ([`frame`]) and set as one bar's text, so that a frame is one write, never
+//! more lines are live than the terminal has rows, and none is ever wrapped: wrapped and surplus lines leave ghosts.
 
 use super::state::State;
 use super::{REDRAWS, Renderer, seconds};
 use crate::solver::event::{Event, Outcome};
-use crate::ui::sanitize;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::ui::{report, sanitize};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use owo_colors::{OwoColorize, Style};
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,8 @@ const FIRST_FRAME: Duration = Duration::from_millis(120);
 /// The view.
 #[derive(Debug)]
 pub struct Tty {
-    bars: MultiProgress,
-    live: Vec<ProgressBar>,
+    /// Once there is something to show.
+    live: Option<ProgressBar>,
     state: State,
     began: Instant,
     colour: bool,
@@ -29,11 +29,8 @@ pub struct Tty {
 impl Tty {
     /// A view on standard error, which is a terminal.
     pub fn new() -> Tty {
-        // Bars draw only when this thread sets their text, which ticks at the same rate.
-        let target = ProgressDrawTarget::stderr_with_hz(u8::try_from(REDRAWS).unwrap_or(u8::MAX));
         Tty {
-            bars: MultiProgress::with_draw_target(target),
-            live: Vec::new(),
+            live: None,
             state: State::default(),
             began: Instant::now(),
             colour: anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never,
@@ -44,34 +41,30 @@ impl Tty {
     fn fold(&self, mark: &str, style: Style, text: &str) {
         let text = sanitize::fit(text, width().saturating_sub(MARK + 1));
         let mark = paint(self.colour, style, &format!("{mark:>MARK$}"));
-        let _ = self.bars.println(format!("{mark} {text}"));
+        match &self.live {
+            Some(bar) => bar.println(format!("{mark} {text}")),
+            None => report::show(&format!("{mark} {text}\n")),
+        }
     }
 
     fn draw(&mut self, lines: &[Line]) {
-        while self.live.len() > lines.len() {
-            if let Some(bar) = self.live.pop() {
-                bar.finish_and_clear();
-                self.bars.remove(&bar);
-            }
-        }
-        while self.live.len() < lines.len() {
-            let bar = self.bars.add(ProgressBar::new_spinner());
-            if let Ok(style) = ProgressStyle::with_template("{msg}") {
-                bar.set_style(style);
-            }
-            self.live.push(bar);
-        }
-        for (bar, line) in self.live.iter().zip(lines) {
-            let text = match line {
-                Line::Head(text) => paint(self.colour, Style::new().bold(), text),
-                Line::Step(text) => text.clone(),
-                Line::Output(text) => paint(self.colour, Style::new().dimmed(), text),
-            };
-            // Setting a text draws; an unchanged one need not be.
-            if bar.message() != text {
-                bar.set_message(text);
-            }
-        }
+        let paint = |line: &Line| match line {
+            Line::Head(text) => paint(self.colour, Style::new().bold(), text),
+            Line::Step(text) => text.clone(),
+            Line::Output(text) => paint(self.colour, Style::new().dimmed(), text),
+        };
+        let text = lines.iter().map(paint).collect::<Vec<_>>().join("\n");
+        // Setting the text draws it; nothing else does.
+        self.live.get_or_insert_with(bar).set_message(text);
+    }
+}
+
+fn bar() -> ProgressBar {
+    let target = ProgressDrawTarget::stderr_with_hz(u8::try_from(REDRAWS).unwrap_or(u8::MAX));
+    let bar = ProgressBar::with_draw_target(None, target);
+    match ProgressStyle::with_template("{msg}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
     }
 }
 
@@ -180,9 +173,10 @@ impl Renderer for Tty {
     }
 
     fn finish(&mut self, _now: Instant) {
-        self.draw(&[]);
-        let _ = self.bars.clear();
-        crate::ui::report::show(&self.state.failures());
+        if let Some(bar) = self.live.take() {
+            bar.finish_and_clear();
+        }
+        report::show(&self.state.failures());
     }
 }
 
