@@ -1,9 +1,9 @@
 //! `rbuild build`.
 
-use super::failure::{Code, Failure};
+use super::Session;
+use super::failure::Failure;
 use super::manifest::{self, ManifestArgs};
-use super::values::{KeyMaybeValue, SecretArg, network, output};
-use super::{Session, interrupt};
+use super::values::{self, EPOCH, KeyMaybeValue, SecretArg, network, output};
 use crate::base::fs;
 use crate::graph::Network;
 use crate::pipeline::{self, BuildRequest, BuildResult, Output};
@@ -15,9 +15,6 @@ use serde_json::json;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-
-/// The variable that dates builds (reproducible-builds.org).
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Flags of `build`, as docker has them.
 #[derive(Debug, Args)]
@@ -108,16 +105,11 @@ pub fn run(args: &BuildArgs, session: &Session) -> Result<(), Failure> {
         // An old one must not be taken for this build's.
         fs::remove_file(file)?;
     }
-    let cancel = interrupt::watch();
-    request.cancel = cancel.clone();
+    request.cancel = session.watch();
     let progress = Progress::start(style);
     let result = pipeline::build(&request, &|event| progress.send(event));
     progress.finish();
-    let result = result.map_err(|error| match cancel.is_set() {
-        true => Failure::new(Code::Interrupted, "interrupted"),
-        false => error.into(),
-    })?;
-    args.report(style, &result)
+    args.report(style, &result?)
 }
 
 impl BuildArgs {
@@ -159,7 +151,7 @@ impl BuildArgs {
         }
         request.epoch = match request.build_args.get(EPOCH).map(String::as_str) {
             Some("") | None => self.reproducible.then_some(0),
-            Some(text) => Some(epoch(text)?),
+            Some(text) => Some(values::epoch(text)?),
         };
         Ok(request)
     }
@@ -182,28 +174,5 @@ impl BuildArgs {
             out::line(&result.id.to_string())?;
         }
         Ok(())
-    }
-}
-
-fn epoch(text: &str) -> Result<i64, Failure> {
-    // RFC 3339 ends with the year 9999, and so do image documents.
-    const LAST: i64 = 253_402_300_799;
-    match text.parse() {
-        Ok(epoch) if (0..=LAST).contains(&epoch) => Ok(epoch),
-        _ => Err(Failure::usage(format!("{EPOCH} is '{text}', which is no number of seconds since 1970"))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_epoch_is_seconds_within_the_years_of_image_documents() {
-        assert_eq!(epoch("0").unwrap(), 0);
-        assert_eq!(epoch("1700000000").unwrap(), 1_700_000_000);
-        for bad in ["-1", "1.5", "now", "99999999999999"] {
-            assert_eq!(epoch(bad).unwrap_err().code, Code::Usage as u8, "{bad}");
-        }
     }
 }

@@ -21,6 +21,7 @@ mod tag;
 mod values;
 mod version;
 
+use crate::base::Cancel;
 use crate::store::{Access, Store};
 use crate::ui::report;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -90,6 +91,8 @@ pub struct Session {
     pub config: Config,
     /// Whether `build` was not written out.
     pub guessed: bool,
+    /// Set by signals, once [`Session::watch`] was called.
+    cancel: Cancel,
 }
 
 impl Session {
@@ -103,6 +106,12 @@ impl Session {
     /// is a second thread.
     fn enter(&self) -> Result<(), Failure> {
         Ok(())
+    }
+
+    /// From here on a signal asks the work to stop, instead of ending the process at once.
+    fn watch(&self) -> Cancel {
+        interrupt::watch(&self.cancel);
+        self.cancel.clone()
     }
 
     /// Opens the store.
@@ -130,8 +139,14 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(Code::Usage as u8) } else { ExitCode::SUCCESS };
         }
     };
-    match run(cli, guessed) {
+    let cancel = Cancel::new();
+    match run(cli, guessed, cancel.clone()) {
         Ok(code) => ExitCode::from(code),
+        // Whatever failed did so because it was asked to stop.
+        Err(_) if cancel.is_set() => {
+            report::show("interrupted\n");
+            ExitCode::from(Code::Interrupted as u8)
+        }
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
             report::failure(&failure.diagnostics, failure.error.as_deref(), &failure.help);
@@ -140,8 +155,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli, guessed: bool) -> Result<u8, Failure> {
-    let session = Session { root: cli.globals.root, config: Config::load()?, guessed };
+fn run(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
+    let session = Session { root: cli.globals.root, config: Config::load()?, guessed, cancel };
     match &cli.command {
         Command::Build(args) => build::run(args, &session)?,
         Command::Check(args) => check::run(args, &session)?,

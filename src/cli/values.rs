@@ -1,6 +1,7 @@
 //! Values of options that have a grammar of their own: `key=value`, docker's comma-separated fields, secrets, named
 //! contexts, outputs. Parsing touches no file; whoever uses a value opens what it names.
 
+use super::failure::Failure;
 use crate::base::IoError;
 use crate::base::fs::{self, Context};
 use crate::graph::Network;
@@ -291,6 +292,27 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(bad)
 }
 
+/// The variable that dates what is built (reproducible-builds.org).
+pub const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// A value of [`EPOCH`], in seconds since 1970.
+pub fn epoch(text: &str) -> Result<i64, Failure> {
+    // RFC 3339 ends with the year 9999, and so do image documents.
+    const LAST: i64 = 253_402_300_799;
+    match text.parse() {
+        Ok(epoch) if (0..=LAST).contains(&epoch) => Ok(epoch),
+        _ => Err(Failure::usage(format!("{EPOCH} is '{text}', which is no number of seconds since 1970"))),
+    }
+}
+
+/// [`EPOCH`] from the environment, if it is set there.
+pub fn epoch_variable() -> Result<Option<i64>, Failure> {
+    match std::env::var(EPOCH) {
+        Ok(text) if !text.is_empty() => epoch(&text).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// A span of time such as `24h`, `7d`, `1h30m`, `90s`, in seconds.
 pub fn age(text: &str) -> Result<i64, String> {
     let bad = || format!("'{text}' is not a span of time (24h, 7d, 1h30m)");
@@ -412,6 +434,15 @@ mod tests {
         assert_eq!(age("7d"), Ok(604_800));
         for bad in ["", "h", "5", "1w", "1.5h", "-1h", "99999999999999999d", "1é"] {
             assert!(age(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_epoch_is_seconds_within_the_years_of_image_documents() {
+        assert_eq!(epoch("0").unwrap(), 0);
+        assert_eq!(epoch("1700000000").unwrap(), 1_700_000_000);
+        for bad in ["-1", "1.5", "now", "99999999999999"] {
+            assert_eq!(epoch(bad).unwrap_err().code, 2, "{bad}");
         }
     }
 }
