@@ -6,7 +6,9 @@ mod check;
 mod command_line;
 mod completion;
 mod config;
+mod du;
 mod failure;
+mod fsck;
 mod graph;
 mod history;
 mod images;
@@ -16,8 +18,10 @@ mod listing;
 mod man;
 mod manifest;
 mod panic;
+mod prune;
 mod rmi;
 mod tag;
+mod upkeep;
 mod values;
 mod version;
 
@@ -74,6 +78,12 @@ enum Command {
     Tag(tag::TagArgs),
     /// Remove images, or names of images
     Rmi(rmi::RmiArgs),
+    /// Remove what no image and no later build needs
+    Prune(prune::PruneArgs),
+    /// Show what the store takes on disk
+    Du(du::DuArgs),
+    /// Verify the store
+    Fsck(fsck::FsckArgs),
     /// Print a completion script for a shell
     Completion(completion::CompletionArgs),
     /// Print the manual page, or write all of them
@@ -166,6 +176,9 @@ fn run(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
         Command::History(args) => history::run(args, &session)?,
         Command::Tag(args) => tag::run(args, &session)?,
         Command::Rmi(args) => rmi::run(args, &session)?,
+        Command::Prune(args) => prune::run(args, &session)?,
+        Command::Du(args) => du::run(args, &session)?,
+        Command::Fsck(args) => fsck::run(args, &session)?,
         Command::Completion(args) => completion::run(args)?,
         Command::Man(args) => man::run(args)?,
         Command::Version(args) => version::run(args)?,

@@ -193,6 +193,23 @@ impl Writer {
     }
 }
 
+/// What is wrong with a file of `trees/`, if anything. Chains, which are hints, are held against no more than their form.
+pub fn check(trees: &Path, file: &Path) -> Result<Option<String>, IoError> {
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if let Some(chain) = name.strip_prefix("chain-") {
+        let text = read_if_exists(file)?.unwrap_or_default();
+        let tree = std::str::from_utf8(&text).ok().and_then(|text| Digest::from_hex(text).ok());
+        let sound = Digest::from_hex(chain).is_ok() && tree.is_some();
+        return Ok((!sound).then(|| "it does not name a tree".to_owned()));
+    }
+    let Ok(tree) = Digest::from_hex(name) else { return Ok(Some("its name is no digest".to_owned())) };
+    let Some(pack) = Pack::load(trees, &tree)?.filter(Pack::is_intact) else {
+        return Ok(Some("it does not match its checksum".to_owned()));
+    };
+    let lost = pack.others.iter().find(|other| Pack::on_disk(trees, &other.tree) != Some(**other));
+    Ok(lost.map(|other| format!("it needs the tree {}, which is not there", other.tree)))
+}
+
 /// Removes packs that are not what was written, and those that refer to a pack that is not there.
 pub(super) fn remove_damaged(trees: &Path) -> Result<Vec<PathBuf>, IoError> {
     let mut sound = HashMap::new();
