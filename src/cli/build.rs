@@ -99,7 +99,7 @@ pub fn run(args: &BuildArgs, session: &Session) -> Result<(), Failure> {
     let style = if args.quiet { Style::Quiet } else { args.progress };
     args.check(style)?;
     manifest::check_context(&args.context, session.guessed)?;
-    session.enter()?;
+    session.enter_to_write()?;
     let mut request = args.request(session)?;
     for file in [&args.iidfile, &args.metadata_file].into_iter().flatten() {
         // An old one must not be taken for this build's.

@@ -2,9 +2,9 @@
 
 use super::Session;
 use super::failure::{Code, Failure};
-use super::manifest::{self, ManifestArgs};
+use super::manifest::ManifestArgs;
 use crate::base::{Digest, fs};
-use crate::diag::{Diagnostic, Source};
+use crate::diag::Source;
 use crate::dockerfile::check::check;
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lower::{BaseImage, Images, NamedContext, NotFound, Options};
@@ -61,7 +61,7 @@ pub fn run(args: &CheckArgs, session: &Session) -> Result<(), Failure> {
     if found.iter().any(|d| args.strict || d.is_error()) {
         return Err(Failure::invalid(found));
     }
-    found.iter().for_each(|warning| report::show(&report::diagnostic(warning)));
+    report::warnings(&found);
     Ok(())
 }
 

@@ -79,19 +79,13 @@ impl Config {
     }
 
     /// The store's directory: `flag` (or RBUILD_ROOT), the user's file, `/var/lib/rbuild` as root, else the user's
-    /// data directory.
-    pub fn store_root(&self, flag: Option<PathBuf>) -> Result<PathBuf, Failure> {
-        if let Some(root) = flag.or_else(|| self.root.clone()) {
-            return Ok(root);
-        }
-        if rustix::process::geteuid().is_root() {
-            return Ok("/var/lib/rbuild".into());
-        }
-        match home_dir("XDG_DATA_HOME", ".local/share") {
-            Some(dir) => Ok(dir.join("rbuild")),
-            None => Err(Failure::usage("no place for the store: neither XDG_DATA_HOME nor HOME is set")
-                .help("name a directory: `--root DIR` or RBUILD_ROOT")),
-        }
+    /// data directory; `None` if that can't be told.
+    pub fn store_root(&self, flag: Option<PathBuf>) -> Option<PathBuf> {
+        let user_default = || match rustix::process::geteuid().is_root() {
+            true => Some("/var/lib/rbuild".into()),
+            false => Some(home_dir("XDG_DATA_HOME", ".local/share")?.join("rbuild")),
+        };
+        flag.or_else(|| self.root.clone()).or_else(user_default)
     }
 }
 

@@ -205,7 +205,10 @@ impl From<ExportError> for Failure {
             ExportError::Store(e) => e.into(),
             ExportError::Tree(e) => e.into(),
             ExportError::Reference(e) => e.into(),
-            ExportError::PinnedTag(_) | ExportError::Ambiguous { .. } => Failure::new(Code::Usage, error),
+            ExportError::PinnedTag(_)
+            | ExportError::Ambiguous { .. }
+            | ExportError::Change { .. }
+            | ExportError::Terminal => Failure::new(Code::Usage, error),
             ExportError::NotFound { .. } => Failure::new(Code::NotFound, error),
             ExportError::Document { .. } | ExportError::Inconsistent { .. } | ExportError::LayerMissing { .. } => {
                 Failure::new(Code::Store, error)

@@ -51,7 +51,7 @@ pub fn run(args: &GraphArgs, session: &Session) -> Result<(), Failure> {
     let request = args.manifest.request(&args.context, session)?;
     let warn = |event: Event| {
         if let Event::Diagnostic { diagnostic } = event {
-            report::show(&report::diagnostic(&diagnostic));
+            report::warnings(&[diagnostic]);
         }
     };
     let graph = pipeline::graph(&request, &warn)?;

@@ -44,6 +44,7 @@ pub fn run(args: &ImportArgs, session: &Session) -> Result<(), Failure> {
     let name = args.name.as_deref().map(str::parse::<Reference>).transpose()?;
     let options =
         Options { changes: args.changes.clone(), message: args.message.clone(), epoch: values::epoch_variable()? };
+    session.enter_to_write()?;
     let store = session.open_store(Access::Shared)?;
     let cancel = session.watch();
     let (mut reader, place): (Box<dyn Read>, &Path) = match args.tar.as_os_str() == "-" {

@@ -38,6 +38,7 @@ pub struct LoadArgs {
 /// Reads images from an archive.
 pub fn run(args: &LoadArgs, session: &Session) -> Result<(), Failure> {
     let name = args.name.as_deref().map(str::parse::<Reference>).transpose()?;
+    session.enter_to_write()?;
     let store = session.open_store(Access::Shared)?;
     let cancel = session.watch();
     let path = args.input.as_deref().filter(|path| path.as_os_str() != "-");

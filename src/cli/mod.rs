@@ -6,7 +6,10 @@ mod check;
 mod command_line;
 mod completion;
 mod config;
+mod destination;
+mod diff;
 mod du;
+mod export;
 mod failure;
 mod fsck;
 mod graph;
@@ -20,12 +23,14 @@ mod manifest;
 mod panic;
 mod prune;
 mod rmi;
+mod save;
 mod tag;
 mod upkeep;
 mod values;
 mod version;
 
 use crate::base::Cancel;
+use crate::sandbox::userns::{self, Rung};
 use crate::store::{Access, Store};
 use crate::ui::report;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -78,6 +83,12 @@ enum Command {
     Tag(tag::TagArgs),
     /// Remove images, or names of images
     Rmi(rmi::RmiArgs),
+    /// Write images to an archive that docker and podman load
+    Save(save::SaveArgs),
+    /// Write an image's root filesystem to a tar or a directory
+    Export(export::ExportArgs),
+    /// List what differs between the files of two images
+    Diff(diff::DiffArgs),
     /// Remove what no image and no later build needs
     Prune(prune::PruneArgs),
     /// Show what the store takes on disk
@@ -95,7 +106,7 @@ enum Command {
 /// What every command gets beside its own arguments.
 #[derive(Debug)]
 pub struct Session {
-    /// `--root` or RBUILD_ROOT.
+    /// The store's directory, if one can be told. Settled at the start: in a user namespace everybody is root.
     root: Option<PathBuf>,
     /// The configuration files.
     pub config: Config,
@@ -108,13 +119,24 @@ pub struct Session {
 impl Session {
     /// The store's directory.
     pub fn store_root(&self) -> Result<PathBuf, Failure> {
-        self.config.store_root(self.root.clone())
+        self.root.clone().ok_or_else(|| {
+            Failure::usage("no place for the store: neither XDG_DATA_HOME nor HOME is set")
+                .help("name a directory: `--root DIR` or RBUILD_ROOT")
+        })
     }
 
-    /// Moves the process to where it may use the store: as an ordinary user into a user namespace with the subordinate
-    /// ids. Begins every command that touches the store, before anything is read from standard input and before there
-    /// is a second thread.
-    fn enter(&self) -> Result<(), Failure> {
+    /// Moves the process to where it may use the store: an ordinary user's into a user namespace with the subordinate
+    /// ids. Begins every command that touches the store, before there is a second thread.
+    fn enter(&self) -> Result<Rung, Failure> {
+        Ok(userns::enter_rootless()?)
+    }
+
+    /// As [`Session::enter`], for commands that make files of images: says so if not all ids are to be had.
+    fn enter_to_write(&self) -> Result<(), Failure> {
+        if let Rung::SingleId(shortage) = self.enter()? {
+            report::warning(&format!("{}: files can belong to nobody but you", shortage.reason));
+            shortage.help.iter().for_each(|help| report::help(help));
+        }
         Ok(())
     }
 
@@ -166,7 +188,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
-    let session = Session { root: cli.globals.root, config: Config::load()?, guessed, cancel };
+    let config = Config::load()?;
+    let session = Session { root: config.store_root(cli.globals.root), config, guessed, cancel };
     match &cli.command {
         Command::Build(args) => build::run(args, &session)?,
         Command::Check(args) => check::run(args, &session)?,
@@ -176,6 +199,9 @@ fn run(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
         Command::History(args) => history::run(args, &session)?,
         Command::Tag(args) => tag::run(args, &session)?,
         Command::Rmi(args) => rmi::run(args, &session)?,
+        Command::Save(args) => save::run(args, &session)?,
+        Command::Export(args) => export::run(args, &session)?,
+        Command::Diff(args) => diff::run(args, &session)?,
         Command::Prune(args) => prune::run(args, &session)?,
         Command::Du(args) => du::run(args, &session)?,
         Command::Fsck(args) => fsck::run(args, &session)?,

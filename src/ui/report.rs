@@ -20,6 +20,11 @@ pub fn failure(diagnostics: &[Diagnostic], error: Option<&(dyn Error + Send + Sy
     show(&text.join("\n"));
 }
 
+/// Tells of diagnostics that are no failure, a blank line after each.
+pub fn warnings(diagnostics: &[Diagnostic]) {
+    show(&diagnostics.iter().map(|d| diagnostic(d) + "\n").collect::<String>());
+}
+
 /// Writes coloured text to standard error; colours are dropped where it is no terminal, or NO_COLOR is set.
 pub fn show(text: &str) {
     // If standard error is gone there is nobody left to tell.
@@ -29,6 +34,11 @@ pub fn show(text: &str) {
 /// A warning on standard error.
 pub fn warning(text: &str) {
     show(&format!("{}: {}\n", "warning".yellow().bold(), indented(text)));
+}
+
+/// A way out, on standard error.
+pub fn help(text: &str) {
+    show(&format!("{}: {}\n", "help".cyan().bold(), indented(text)));
 }
 
 /// `error: …` and a `caused by: …` line for each cause that says something new.
@@ -125,9 +135,9 @@ error[unknown-stage]: there is no stage 'aa'
     #[test]
     fn no_span_however_wrong_makes_it_panic() {
         let source = Source::new("Dockerfile", "FROM é");
-        for span in [0..999, 6..6, 6..7, 7..7, 99..999, 3..1, 0..0] {
-            let shown = diagnostic(&Diagnostic::error("x", "y", &source, Span { start: span.start, end: span.end }));
-            assert!(plain(&shown).contains("Dockerfile:1:"), "{span:?}");
+        for (start, end) in [(0, 999), (6, 6), (6, 7), (7, 7), (99, 999), (3, 1), (0, 0)] {
+            let shown = diagnostic(&Diagnostic::error("x", "y", &source, Span { start, end }));
+            assert!(plain(&shown).contains("Dockerfile:1:"), "{start}..{end}");
         }
         let empty = Source::new("Dockerfile", "");
         assert!(plain(&diagnostic(&Diagnostic::error("x", "y", &empty, Span::new(0..0)))).contains("error[x]: y"));

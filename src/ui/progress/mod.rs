@@ -133,9 +133,7 @@ fn draw(renderer: &mut dyn Renderer, events: &Receiver<Event>) {
     }
     renderer.finish(Instant::now());
     if renderer.shows_warnings() {
-        for warning in &warnings {
-            super::report::show(&super::report::diagnostic(warning));
-        }
+        super::report::warnings(&warnings);
     }
 }
 
