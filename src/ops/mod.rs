@@ -6,6 +6,8 @@ pub mod elf;
 pub mod key;
 pub mod mkdir;
 pub mod run;
+pub mod source;
+pub mod upper;
 pub mod user;
 
 use crate::base::{Cancel, Digest, IoError};
@@ -92,6 +94,37 @@ pub enum OpError {
     /// Stopped from outside.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl OpError {
+    /// An [`OpError::Input`] without notes yet.
+    pub fn input(code: &'static str, message: impl Into<String>) -> OpError {
+        OpError::Input { code, message: message.into(), notes: Vec::new(), help: Vec::new(), subject: None }
+    }
+
+    /// Adds a fact to an [`OpError::Input`]; others stay as they are.
+    pub fn note(mut self, text: impl Into<String>) -> OpError {
+        if let OpError::Input { notes, .. } = &mut self {
+            notes.push(text.into());
+        }
+        self
+    }
+
+    /// Adds a way out to an [`OpError::Input`]; others stay as they are.
+    pub fn with_help(mut self, text: impl Into<String>) -> OpError {
+        if let OpError::Input { help, .. } = &mut self {
+            help.push(text.into());
+        }
+        self
+    }
+
+    /// Names the words of the instruction that an [`OpError::Input`] is about, unless that is said already.
+    pub fn about(mut self, words: impl Into<String>) -> OpError {
+        if let OpError::Input { subject: subject @ None, .. } = &mut self {
+            *subject = Some(words.into());
+        }
+        self
+    }
 }
 
 fn describe(exit: &crate::sandbox::Exit) -> String {

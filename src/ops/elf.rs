@@ -1,1 +1,0 @@
-//! `--with-libs`: what an ELF program needs, found as its root's own loader would find it.
