@@ -1,2 +1,24 @@
-//! Golden-file tests.
-fn main() {}
+//! Golden-file tests: every folder below `golden-tests/cases/` is a transcript of commands and what they print, and the
+//! other suites run real builds, containers, kills and examples. See CONTRIBUTING.md for how to add a case.
+//!
+//! `GOLDEN=overwrite` rewrites the expected files. `RBUILD_TEST_REQUIRE=all` turns every skip into a failure.
+
+mod concurrency;
+mod damage;
+mod env;
+mod examples;
+mod sandbox;
+mod transcript;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials: Vec<Trial> = Vec::new();
+    trials.extend(transcript::trials());
+    trials.extend(sandbox::trials());
+    trials.extend(concurrency::trials());
+    trials.extend(damage::trials());
+    trials.extend(examples::trials());
+    libtest_mimic::run(&arguments, trials).exit();
+}

@@ -1,12 +1,24 @@
 //! The narrative: from a Dockerfile to a tagged image. `build` reads like the picture in ARCHITECTURE.md.
 
-use crate::base::{Cancel, Digest};
-use crate::diag::Diagnostic;
-use crate::dockerfile::lower::ContextTarget;
-use crate::graph::Network;
-use crate::snapshot;
+use crate::base::{Cancel, Digest, IoError};
+use crate::diag::{Diagnostic, Source, Span};
+use crate::dockerfile::lower::{self, ContextTarget, Lowered, NamedContext};
+use crate::dockerfile::{self, Dockerfile};
+use crate::export::assemble::{self, HistoryLine};
+use crate::export::save::{self, Selected};
+use crate::export::{self, ExportError, images, rootfs};
+use crate::graph::{Graph, Network, Op};
+use crate::image::reference::{Reference, ReferenceError};
+use crate::ops::context::{ContextSpec, Contexts};
+use crate::ops::{Cx, OpError};
+use crate::snapshot::{self, Lazy};
+use crate::solver::event::Event;
+use crate::solver::{self, Solution, SolveError};
+use crate::store::{Access, Store, StoreError};
+use crate::tree::Trees;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// The Dockerfile's text and name.
 #[derive(Clone, Debug)]
@@ -108,6 +120,276 @@ pub struct BuildResult {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The Dockerfile is not valid, or names what is not there.
-    #[error("the Dockerfile has {} error{}", .0.iter().filter(|d| d.is_error()).count(), if .0.len() == 1 { "" } else { "s" })]
+    #[error("{} is not valid", name(.0))]
     Dockerfile(Vec<Diagnostic>),
+    /// A step failed; the diagnostic points at its instruction.
+    #[error("{}", .error)]
+    Step {
+        /// Where and why, for people.
+        diagnostic: Box<Diagnostic>,
+        /// What happened.
+        error: Box<SolveError>,
+    },
+    /// A `-t` is no name.
+    #[error(transparent)]
+    Tag(#[from] ReferenceError),
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A context could not be used.
+    #[error(transparent)]
+    Context(#[from] OpError),
+    /// The image could not be written.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// Stopped by a signal.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn name(diagnostics: &[Diagnostic]) -> &str {
+    diagnostics.iter().find_map(|d| d.source.as_ref()).map_or("the Dockerfile", Source::name)
+}
+
+/// Builds. Events go to `sink` from any thread.
+pub fn build(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<BuildResult, BuildError> {
+    let began = Instant::now();
+    let tags = request.tags.iter().map(|t| t.parse()).collect::<Result<Vec<Reference>, _>>()?;
+    let file = parse(&request.dockerfile, sink)?;
+    let store = Store::open(&request.root, Access::Shared)?;
+    let trees = Trees::new(&store);
+    let lowered = lower(request, &file, &store, sink)?;
+    let contexts = Contexts::open(&store, context_specs(request))?;
+    let snapshotter = Lazy::new(request.snapshotter);
+    // A failed step stops the others by this flag, which is not the caller's: that one says "interrupted".
+    let stop = request.cancel.child();
+    let cx = Cx {
+        store: &store,
+        trees: &trees,
+        snapshotter: &snapshotter,
+        contexts: &contexts,
+        secrets: &request.secrets,
+        cancel: &stop,
+    };
+    let options =
+        solver::Options { no_cache: request.no_cache, jobs: request.jobs.unwrap_or_else(solver::default_jobs) };
+    let solved = solver::solve(&lowered.graph, &cx, &options, began, sink);
+    // Hashes that were computed stay useful whether or not the build came through.
+    contexts.save()?;
+    let solutions = solved.map_err(|error| failure(error, &lowered.graph, &file.source))?;
+    let image = write_image(request, &store, &trees, lowered, &solutions)?;
+    for tag in &tags {
+        images::tag(&store, &image.manifest, tag)?;
+    }
+    let at = began.elapsed().as_millis() as u64;
+    let names: Vec<String> = tags.iter().map(ToString::to_string).collect();
+    sink(Event::Image { id: image.id, manifest: image.manifest, names: names.clone(), at });
+    for output in &request.outputs {
+        sink(Event::Exporting { what: output.describe(), at: began.elapsed().as_millis() as u64 });
+        write_output(output, &store, &image, &tags, &request.cancel)?;
+    }
+    if tags.is_empty() && request.outputs.is_empty() {
+        images::keep(&store, &image.manifest)?;
+    }
+    Ok(BuildResult { id: image.id, manifest: image.manifest, names })
+}
+
+/// The graph of a Dockerfile without building anything.
+pub fn graph(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<Graph, BuildError> {
+    let file = parse(&request.dockerfile, sink)?;
+    let store = Store::open(&request.root, Access::Shared)?;
+    Ok(lower(request, &file, &store, sink)?.graph)
+}
+
+fn parse(input: &DockerfileInput, sink: &solver::Sink<'_>) -> Result<Dockerfile, BuildError> {
+    let text = String::from_utf8_lossy(&input.bytes).into_owned();
+    let source = Source::new(&input.name, text);
+    let (file, warnings) = dockerfile::parse(&source).map_err(BuildError::Dockerfile)?;
+    warn(warnings, sink);
+    Ok(file)
+}
+
+fn warn(warnings: Vec<Diagnostic>, sink: &solver::Sink<'_>) {
+    for diagnostic in warnings {
+        sink(Event::Diagnostic { diagnostic });
+    }
+}
+
+fn lower(
+    request: &BuildRequest,
+    file: &Dockerfile,
+    store: &Store,
+    sink: &solver::Sink<'_>,
+) -> Result<Lowered, BuildError> {
+    let contexts = request.contexts.iter();
+    let options = lower::Options {
+        target: request.target.clone(),
+        build_args: request.build_args.clone(),
+        contexts: contexts.map(|c| NamedContext { name: c.name.clone(), target: c.target.clone() }).collect(),
+        labels: request.labels.clone(),
+        network: request.network,
+        ..Default::default()
+    };
+    let mut lowered =
+        dockerfile::lower(file, &options, &export::StoredImages::new(store)).map_err(BuildError::Dockerfile)?;
+    warn(std::mem::take(&mut lowered.warnings), sink);
+    Ok(lowered)
+}
+
+fn context_specs(request: &BuildRequest) -> Vec<ContextSpec> {
+    let main = request.context.iter().map(|dir| {
+        let own = request.dockerfile.path.as_deref().map(|p| append(p, ".dockerignore"));
+        let ignore_file =
+            own.filter(|p| p.is_file()).or_else(|| Some(dir.join(".dockerignore")).filter(|p| p.is_file()));
+        ContextSpec { name: None, dir: dir.clone(), ignore_file }
+    });
+    let named = request.contexts.iter().filter_map(|context| {
+        let dir = context.dir.clone()?;
+        let ignore_file = Some(dir.join(".dockerignore")).filter(|p| p.is_file());
+        Some(ContextSpec { name: Some(context.name.clone()), dir, ignore_file })
+    });
+    main.chain(named).collect()
+}
+
+fn append(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Points at the instruction of a failed step, at the very word if the failure names one.
+fn failure(error: SolveError, graph: &Graph, source: &Source) -> BuildError {
+    if matches!(error.error, OpError::Cancelled) {
+        return BuildError::Interrupted;
+    }
+    let instruction = graph.step(error.step).span.unwrap_or_default();
+    let mut diagnostic = match &error.error {
+        OpError::Input { code, message, notes, help, subject } => {
+            let span = subject.as_deref().and_then(|word| find(source, instruction, word)).unwrap_or(instruction);
+            let mut diagnostic = Diagnostic::error(code, message.clone(), source, span);
+            diagnostic.notes.clone_from(notes);
+            diagnostic.help.clone_from(help);
+            diagnostic
+        }
+        OpError::Failed { .. } => Diagnostic::error("step-failed", error.error.to_string(), source, instruction),
+        other => {
+            let mut diagnostic = Diagnostic::error("step-failed", other.to_string(), source, instruction);
+            let mut cause = std::error::Error::source(other);
+            while let Some(reason) = cause {
+                diagnostic.notes.push(reason.to_string());
+                cause = reason.source();
+            }
+            diagnostic
+        }
+    };
+    diagnostic.notes.insert(0, format!("in step {}", error.label));
+    BuildError::Step { diagnostic: Box::new(diagnostic), error: Box::new(error) }
+}
+
+fn find(source: &Source, within: Span, word: &str) -> Option<Span> {
+    let text = source.text().get(within.range())?;
+    let at = within.start + text.find(word)?;
+    Some(Span::new(at..at + word.len()))
+}
+
+/// How many of the target's layers are its base image's.
+fn base_layers(graph: &Graph) -> usize {
+    let mut step = graph.target;
+    while let Some(id) = step {
+        match &graph.step(id).op {
+            Op::Image(image) => return image.layers.len(),
+            _ => step = graph.step(id).base(),
+        }
+    }
+    0
+}
+
+/// Config, manifest and, where times are clamped or layers merged, the layers that they name.
+fn write_image(
+    request: &BuildRequest,
+    store: &Store,
+    trees: &Trees<'_>,
+    lowered: Lowered,
+    solutions: &[Solution],
+) -> Result<assemble::Written, BuildError> {
+    let Some(target) = lowered.graph.target else { return Err(BuildError::Interrupted) };
+    let rootfs = &solutions[target.index()].rootfs;
+    let (base, own) = rootfs.layers.split_at(base_layers(&lowered.graph));
+    let mut own = own.to_vec();
+    let mut history: Vec<HistoryLine> = lowered
+        .history
+        .into_iter()
+        .map(|item| {
+            let solution = item.step.map(|s| &solutions[s.index()]);
+            HistoryLine {
+                created_by: item.created_by,
+                layer: solution.and_then(|s| s.layer),
+                created: solution.and_then(|s| s.created),
+            }
+        })
+        .collect();
+    if request.squash && own.len() > 1 {
+        let merged = export::squash(store, trees, base, &own, &request.cancel)?;
+        own = vec![merged];
+        let mut created = None;
+        for line in &mut history {
+            created = created.max(line.created);
+            line.layer = None;
+        }
+        history.push(HistoryLine { created_by: "rbuild --squash".into(), layer: Some(merged), created });
+    }
+    if let Some(epoch) = request.epoch {
+        let clamped = export::clamp_layers(store, &own, epoch, &request.cancel)?;
+        let mut renamed = clamped.iter();
+        for line in history.iter_mut().filter(|l| l.layer.is_some()) {
+            line.layer = renamed.next().copied();
+        }
+        own = clamped;
+    }
+    let layers: Vec<Digest> = base.iter().copied().chain(own).collect();
+    Ok(assemble::assemble(store, lowered.config, lowered.base_history, &history, &layers, request.epoch)?)
+}
+
+fn write_output(
+    output: &Output,
+    store: &Store,
+    image: &assemble::Written,
+    tags: &[Reference],
+    cancel: &Cancel,
+) -> Result<(), ExportError> {
+    let dest = output.dest.as_deref();
+    let image = images::read(store, &image.manifest)?;
+    let layers = image.config.rootfs.diff_ids.clone();
+    let selected = [Selected { image, names: tags.to_vec() }];
+    let format = match (output.kind, dest) {
+        (OutputKind::Local, Some(dest)) => return rootfs::write_dir(store, &layers, dest, cancel).map(drop),
+        (OutputKind::Oci, Some(dest)) if !output.tar => return save::save_layout(store, &selected, dest, cancel),
+        (OutputKind::Docker, _) => Some(save::Format::Docker),
+        (OutputKind::Oci, _) => Some(save::Format::Oci),
+        (OutputKind::Tar | OutputKind::Local, _) => None,
+    };
+    let mut out = save::Output::create(dest)?;
+    match format {
+        Some(format) => save::save(store, &selected, format, &mut out, cancel)?,
+        None => rootfs::write_tar(store, &layers, &mut out, cancel)?,
+    }
+    Ok(out.finish()?)
+}
+
+impl Output {
+    /// For people: `exporting oci archive to x.tar`.
+    fn describe(&self) -> String {
+        let form = match (self.kind, self.tar) {
+            (OutputKind::Oci, true) => "OCI archive",
+            (OutputKind::Oci, false) => "OCI layout",
+            (OutputKind::Docker, _) => "docker archive",
+            (OutputKind::Tar, _) => "root filesystem tar",
+            (OutputKind::Local, _) => "root filesystem",
+        };
+        let dest = self.dest.as_ref().map_or("standard output".into(), |d| d.display().to_string());
+        format!("exporting {form} to {dest}")
+    }
 }

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A shared stop flag.
+/// A shared stop flag. A child is set when its parent is, not the other way round: a build that stops its own steps
+/// is not interrupted itself.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    own: Arc<AtomicBool>,
+    parent: Option<Arc<AtomicBool>>,
+}
 
 impl Cancel {
     /// A flag that is not set.
@@ -13,13 +17,19 @@ impl Cancel {
         Cancel::default()
     }
 
+    /// A flag of its own that is also set when this one is. Children of children are not needed and see only their
+    /// parent.
+    pub fn child(&self) -> Cancel {
+        Cancel { own: Arc::default(), parent: Some(self.own.clone()) }
+    }
+
     /// Sets it, for good.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.own.store(true, Ordering::SeqCst);
     }
 
     /// Whether it is set.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.own.load(Ordering::SeqCst) || self.parent.as_ref().is_some_and(|p| p.load(Ordering::SeqCst))
     }
 }

@@ -5,6 +5,8 @@ use crate::base::IoError;
 use crate::diag::Diagnostic;
 use crate::export::ExportError;
 use crate::image::ReferenceError;
+use crate::ops::OpError;
+use crate::pipeline::BuildError;
 use crate::sandbox::SandboxError;
 use crate::store::StoreError;
 use crate::tree::TreeError;
@@ -102,6 +104,29 @@ impl Failure {
             cause = error.source();
         }
         false
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Failure {
+        match error {
+            BuildError::Dockerfile(diagnostics) => Failure::invalid(diagnostics),
+            BuildError::Step { diagnostic, error } => {
+                let code = match error.error {
+                    OpError::Input { code, .. } if code.ends_with("missing") => Code::NotFound,
+                    OpError::Sandbox(SandboxError::Host { .. }) => Code::Host,
+                    OpError::Store(_) => Code::Store,
+                    _ => Code::Step,
+                };
+                Failure { code: code as u8, ..Failure::invalid(vec![*diagnostic]) }
+            }
+            BuildError::Tag(e) => e.into(),
+            BuildError::Io(e) => e.into(),
+            BuildError::Store(e) => e.into(),
+            BuildError::Export(e) => e.into(),
+            BuildError::Context(e) => Failure::new(Code::NotFound, e),
+            BuildError::Interrupted => Failure::new(Code::Interrupted, error),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! clap commands, one thin file each: they turn arguments into a call of the library, and its answer into text and an
 //! exit code.
 
+mod build;
 mod check;
 mod command_line;
 mod completion;
@@ -11,6 +12,7 @@ mod du;
 mod export;
 mod failure;
 mod fsck;
+mod graph;
 mod history;
 mod images;
 mod inspect;
@@ -64,8 +66,12 @@ struct Globals {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Build an image from a Dockerfile; the default command
+    Build(Box<build::BuildArgs>),
     /// Look for mistakes in a Dockerfile without building it
     Check(check::CheckArgs),
+    /// Show the steps that a Dockerfile's target needs
+    Graph(graph::GraphArgs),
     /// List images
     #[command(visible_alias = "ls")]
     Images(images::ImagesArgs),
@@ -185,7 +191,9 @@ fn run(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
     let config = Config::load()?;
     let session = Session { root: config.store_root(cli.globals.root), config, guessed, cancel };
     match &cli.command {
+        Command::Build(args) => build::run(args, &session)?,
         Command::Check(args) => check::run(args, &session)?,
+        Command::Graph(args) => graph::run(args, &session)?,
         Command::Images(args) => images::run(args, &session)?,
         Command::Inspect(args) => inspect::run(args, &session)?,
         Command::History(args) => history::run(args, &session)?,

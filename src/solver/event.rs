@@ -50,6 +50,8 @@ pub enum Event {
         at: u64,
         /// How.
         outcome: Outcome,
+        /// The key it was looked up under; none for sources, and for steps that never came so far.
+        key: Option<Digest>,
         /// Its layer, if it made one.
         layer: Option<Digest>,
         /// How long it ran, milliseconds; 0 for a hit.

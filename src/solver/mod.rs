@@ -1,3 +1,373 @@
-//! Order, keys, look-up, early cutoff, parallel run, events.
+//! Solving a graph: key each step, look it up, run what misses, in parallel; early cutoff comes by itself, since a
+//! key names the merged tree a step stands on and not how it came about.
 
 pub mod event;
+
+use crate::base::{Digest, clock};
+use crate::graph::{Graph, Op, Step, StepId};
+use crate::layer;
+use crate::ops::key::Preimage;
+use crate::ops::{self, Cx, OpError, Written};
+use crate::store::layers::{LayerInfo, NewLayer};
+use crate::store::steps::StepRecord;
+use crate::tree::{Rootfs, Trees};
+use event::{Event, Outcome, PlannedStep};
+use std::collections::BTreeSet;
+use std::sync::{OnceLock, mpsc};
+use std::time::Instant;
+
+/// How to solve.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Run every step even if it is known.
+    pub no_cache: bool,
+    /// Most steps at once.
+    pub jobs: usize,
+}
+
+/// What a step came to.
+#[derive(Clone, Debug)]
+pub struct Solution {
+    /// The root filesystem after it.
+    pub rootfs: Rootfs,
+    /// The layer it added, if any.
+    pub layer: Option<Digest>,
+    /// When that layer was first made, seconds since the epoch.
+    pub created: Option<i64>,
+    /// The key it was looked up under; none for sources.
+    pub key: Option<Digest>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// The build stopped at a step.
+#[derive(Debug, thiserror::Error)]
+#[error("{label}: {error}")]
+pub struct SolveError {
+    /// Which.
+    pub step: StepId,
+    /// Its label.
+    pub label: String,
+    /// Why.
+    #[source]
+    pub error: OpError,
+}
+
+/// Receives events from all threads.
+pub type Sink<'a> = dyn Fn(Event) + Sync + 'a;
+
+/// Solves the whole graph. Gives one solution per step, in order. On the first failure all running steps are cancelled
+/// and nothing new is begun.
+pub fn solve(
+    graph: &Graph,
+    cx: &Cx<'_>,
+    options: &Options,
+    began: Instant,
+    sink: &Sink<'_>,
+) -> Result<Vec<Solution>, SolveError> {
+    let solver =
+        Solver { graph, cx, options, began, sink, solved: graph.steps.iter().map(|_| OnceLock::new()).collect() };
+    let steps = graph.steps.iter().map(|s| PlannedStep { id: s.id, label: s.label.clone(), stage: s.stage.clone() });
+    sink(Event::Planned { steps: steps.collect() });
+    solver.schedule()?;
+    Ok(solver.solved.into_iter().filter_map(OnceLock::into_inner).collect())
+}
+
+struct Solver<'a> {
+    graph: &'a Graph,
+    cx: &'a Cx<'a>,
+    options: &'a Options,
+    began: Instant,
+    sink: &'a Sink<'a>,
+    solved: Vec<OnceLock<Solution>>,
+}
+
+impl Solver<'_> {
+    /// Runs ready steps, longest remaining path first. A step that is alone ready runs on this thread: a chain of hits
+    /// starts no thread at all.
+    fn schedule(&self) -> Result<(), SolveError> {
+        let count = self.graph.steps.len();
+        let mut users: Vec<Vec<StepId>> = vec![Vec::new(); count];
+        let mut missing: Vec<usize> = Vec::with_capacity(count);
+        for step in &self.graph.steps {
+            let inputs = step.inputs();
+            missing.push(inputs.len());
+            for input in inputs {
+                users[input.index()].push(step.id);
+            }
+        }
+        let weight = remaining_paths(self.graph, &users);
+        // Ordered by weight, then by place in the file; `pop_last` takes the heaviest, earliest.
+        let rank = |id: StepId| (weight[id.index()], std::cmp::Reverse(id));
+        let mut ready: BTreeSet<_> =
+            self.graph.steps.iter().filter(|s| missing[s.id.index()] == 0).map(|s| rank(s.id)).collect();
+        let mut failure = None;
+        let mut running = 0;
+        let jobs = self.options.jobs.max(1);
+        std::thread::scope(|scope| {
+            let (sender, receiver) = mpsc::channel::<(StepId, Result<(), SolveError>)>();
+            loop {
+                let open = failure.is_none() && !self.cx.cancel.is_set();
+                while open && running < jobs && (ready.len() > 1 || (running > 0 && !ready.is_empty())) {
+                    let Some((_, std::cmp::Reverse(id))) = ready.pop_last() else { break };
+                    running += 1;
+                    let sender = sender.clone();
+                    scope.spawn(move || {
+                        let result = self.step(self.graph.step(id));
+                        let _ = sender.send((id, result));
+                    });
+                }
+                let (id, result) = if running > 0 {
+                    match receiver.recv() {
+                        Ok(message) => {
+                            running -= 1;
+                            message
+                        }
+                        Err(_) => return,
+                    }
+                } else if open && let Some((_, std::cmp::Reverse(id))) = ready.pop_last() {
+                    (id, self.step(self.graph.step(id)))
+                } else {
+                    return;
+                };
+                match result {
+                    Ok(()) => {
+                        for user in &users[id.index()] {
+                            missing[user.index()] -= 1;
+                            if missing[user.index()] == 0 {
+                                ready.insert(rank(*user));
+                            }
+                        }
+                    }
+                    Err(error) => {
+                        self.cx.cancel.cancel();
+                        // A step that was cancelled because another one failed is not the failure to report.
+                        if failure.is_none() || matches!(failure, Some(SolveError { error: OpError::Cancelled, .. })) {
+                            failure = Some(error);
+                        }
+                    }
+                }
+            }
+        });
+        if let Some(failure) = failure {
+            self.report_unsolved(failure.step);
+            return Err(failure);
+        }
+        if let Some(step) = self.graph.steps.iter().find(|s| self.solved[s.id.index()].get().is_none()) {
+            self.report_unsolved(step.id);
+            return Err(SolveError { step: step.id, label: step.label.clone(), error: OpError::Cancelled });
+        }
+        Ok(())
+    }
+
+    /// Says of every step that will not be solved that it was cancelled.
+    fn report_unsolved(&self, failed: StepId) {
+        for step in &self.graph.steps {
+            if step.id != failed && self.solved[step.id.index()].get().is_none() {
+                self.finished(step.id, Outcome::Cancelled, None, None, 0);
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
+    fn finished(&self, step: StepId, outcome: Outcome, key: Option<Digest>, layer: Option<Digest>, millis: u64) {
+        (self.sink)(Event::Finished { step, at: self.now(), outcome, key, layer, millis });
+    }
+
+    fn step(&self, step: &Step) -> Result<(), SolveError> {
+        let begin = Instant::now();
+        match self.solve_step(step) {
+            Ok(solution) => {
+                let ran = matches!(solution.outcome, Outcome::Ran | Outcome::Same);
+                let millis = if ran { begin.elapsed().as_millis() as u64 } else { 0 };
+                self.finished(step.id, solution.outcome, solution.key, solution.layer, millis);
+                let _ = self.solved[step.id.index()].set(solution);
+                Ok(())
+            }
+            Err(error) => {
+                let outcome = if matches!(error, OpError::Cancelled) { Outcome::Cancelled } else { Outcome::Failed };
+                self.finished(step.id, outcome, None, None, begin.elapsed().as_millis() as u64);
+                Err(SolveError { step: step.id, label: step.label.clone(), error })
+            }
+        }
+    }
+
+    fn rootfs(&self, id: StepId) -> &Rootfs {
+        match self.solved[id.index()].get() {
+            Some(solution) => &solution.rootfs,
+            None => unreachable!("the schedule begins a step only after its inputs"),
+        }
+    }
+
+    fn solve_step(&self, step: &Step) -> Result<Solution, OpError> {
+        if self.cx.cancel.is_set() {
+            return Err(OpError::Cancelled);
+        }
+        let inputs = |id: StepId| self.rootfs(id);
+        let cx = self.cx;
+        match &step.op {
+            Op::Scratch => Ok(source(Rootfs { layers: Vec::new(), tree: Trees::empty() })),
+            Op::Image(op) => Ok(source(cx.trees.of_layers(&op.layers)?)),
+            Op::Copy(op) => {
+                let planned = ops::copy::plan(cx, op, &inputs)?;
+                for text in &planned.warnings {
+                    (self.sink)(Event::Note { step: step.id, text: text.clone() });
+                }
+                self.cached(step, self.rootfs(op.base), &planned.preimage, false, || {
+                    ops::copy::run(cx, op, &inputs, &planned).map(Some)
+                })
+            }
+            Op::Mkdir(op) => {
+                let planned = ops::mkdir::plan(cx, op, &inputs)?;
+                self.cached(step, self.rootfs(op.base), &planned.preimage, false, || {
+                    ops::mkdir::run(cx, op, &inputs, &planned).map(Some)
+                })
+            }
+            Op::Run(op) => {
+                let planned = ops::run::plan(cx, op, &inputs)?;
+                self.cached(step, self.rootfs(op.base), &planned.preimage, true, || {
+                    let mut output = |stream, bytes: &[u8]| {
+                        let text = String::from_utf8_lossy(bytes).into_owned();
+                        (self.sink)(Event::Output { step: step.id, stream, text });
+                    };
+                    ops::run::run(cx, op, &inputs, &planned, &mut output).map(Some)
+                })
+            }
+        }
+    }
+
+    /// Looks the key up; runs on a miss, under the key's lock, so that of several builds one runs it and the others take
+    /// its result. `whole`: the key names the whole base tree, so the record's tree is the result's tree.
+    fn cached(
+        &self,
+        step: &Step,
+        base: &Rootfs,
+        preimage: &Preimage,
+        whole: bool,
+        run: impl FnOnce() -> Result<Option<Written>, OpError>,
+    ) -> Result<Solution, OpError> {
+        let store = self.cx.store;
+        let key = preimage.digest();
+        if !self.options.no_cache
+            && let Some(solution) = self.look_up(&key, base, whole, Outcome::Cached)?
+        {
+            return Ok(solution);
+        }
+        let _lock = match store.try_lock_step(&key)? {
+            Some(lock) => lock,
+            None => {
+                let lock = store.lock_step(&key)?;
+                if let Some(solution) = self.look_up(&key, base, whole, Outcome::Shared)? {
+                    return Ok(solution);
+                }
+                lock
+            }
+        };
+        // Another build may have finished it between the first look and the lock.
+        if !self.options.no_cache
+            && let Some(solution) = self.look_up(&key, base, whole, Outcome::Shared)?
+        {
+            return Ok(solution);
+        }
+        (self.sink)(Event::Started { step: step.id, at: self.now() });
+        let begin = Instant::now();
+        let written = run()?;
+        let (layer, outcome) = match written {
+            Some(written) => {
+                let (info, new) = publish(self.cx, written)?;
+                (Some(info), if new { Outcome::Ran } else { Outcome::Same })
+            }
+            None => (None, Outcome::Ran),
+        };
+        let rootfs = match &layer {
+            Some(info) => self.cx.trees.push(base, &info.diff_id)?,
+            None => base.clone(),
+        };
+        store.put_step(&StepRecord {
+            key,
+            layer: layer.as_ref().map(|l| l.diff_id),
+            tree: rootfs.tree,
+            created: clock::now(),
+            millis: begin.elapsed().as_millis() as u64,
+            label: step.label.clone(),
+            place: place(step),
+            preimage: preimage.parts().to_vec(),
+        })?;
+        let (diff_id, created) = (layer.as_ref().map(|l| l.diff_id), layer.map(|l| l.created));
+        Ok(Solution { rootfs, layer: diff_id, created, key: Some(key), outcome })
+    }
+
+    fn look_up(&self, key: &Digest, base: &Rootfs, whole: bool, outcome: Outcome) -> Result<Option<Solution>, OpError> {
+        let Some(record) = self.cx.store.step_summary(key)? else { return Ok(None) };
+        let Some(diff_id) = record.layer else {
+            return Ok(Some(Solution { rootfs: base.clone(), layer: None, created: None, key: Some(*key), outcome }));
+        };
+        // A layer that is gone or damaged makes the record worthless: the step is run again.
+        let Some(info) = self.cx.store.layer(&diff_id)? else { return Ok(None) };
+        let rootfs = if whole && self.cx.trees.has(&record.tree) {
+            let mut layers = base.layers.clone();
+            layers.push(diff_id);
+            Rootfs { layers, tree: record.tree }
+        } else {
+            self.cx.trees.push(base, &diff_id)?
+        };
+        Ok(Some(Solution { rootfs, layer: Some(diff_id), created: Some(info.created), key: Some(*key), outcome }))
+    }
+}
+
+fn source(rootfs: Rootfs) -> Solution {
+    Solution { rootfs, layer: None, created: None, key: None, outcome: Outcome::Cached }
+}
+
+/// Where a step stands: the bracketed head of its label, `[builder 2/5]`.
+fn place(step: &Step) -> String {
+    step.label.split_inclusive(']').next().unwrap_or_default().to_owned()
+}
+
+/// Makes a layer of a written directory; a layer of the same content that is already there is taken instead, with its
+/// diffID and time, so that what was pushed under it stays valid. Also whether the layer is new.
+fn publish(cx: &Cx<'_>, written: Written) -> Result<(LayerInfo, bool), OpError> {
+    let scanned = layer::scan::scan(&written.fs, &written.known, cx.cancel)?;
+    if cx.cancel.is_set() {
+        return Err(OpError::Cancelled);
+    }
+    let content = scanned.index.content_digest();
+    if let Some(known) = cx.store.layer_by_content(&content)? {
+        return Ok((known, false));
+    }
+    let info = LayerInfo {
+        diff_id: scanned.diff_id,
+        content,
+        tar_size: scanned.tar_size,
+        size: scanned.index.size(),
+        created: clock::now(),
+        fs_of: None,
+    };
+    let index = scanned.index.encode();
+    let info = cx.store.publish_layer(NewLayer { fs: written.fs, index, recipe: None, info })?;
+    Ok((info, true))
+}
+
+/// For each step the length of the longest path from it to the end, a RUN weighing more than the rest.
+fn remaining_paths(graph: &Graph, users: &[Vec<StepId>]) -> Vec<u32> {
+    let mut weight = vec![0; graph.steps.len()];
+    for step in graph.steps.iter().rev() {
+        let own = match step.op {
+            Op::Run(_) => 10,
+            Op::Copy(_) => 2,
+            _ => 1,
+        };
+        let after = users[step.id.index()].iter().map(|u| weight[u.index()]).max().unwrap_or(0);
+        weight[step.id.index()] = own + after;
+    }
+    weight
+}
+
+/// Most steps at once unless the user says otherwise. Far above the number of cores: steps mostly wait, for the network
+/// and for their own children, and BuildKit sets no limit at all.
+pub fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(2, |n| n.get()).saturating_mul(2).max(16)
+}

@@ -106,8 +106,14 @@ mod tests {
             let id = StepId(u32::try_from(i).unwrap());
             PlannedStep { id, label: label(text), stage: "stage-0".into() }
         });
-        let finished =
-            |step, outcome, millis| Event::Finished { step: StepId(step), at: 0, outcome, layer: None, millis };
+        let finished = |step, outcome, millis| Event::Finished {
+            step: StepId(step),
+            at: 0,
+            outcome,
+            key: None,
+            layer: None,
+            millis,
+        };
         let output = |text: &str| Event::Output { step: StepId(1), stream: 1, text: text.into() };
         for (event, at) in [
             (Event::Planned { steps: steps.collect() }, 0),
