@@ -134,3 +134,64 @@ fn check(source: &Source, value: &Word, diagnostics: &mut Vec<Diagnostic>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn top(text: &str) -> (Top, Vec<String>) {
+        let mut diagnostics = Vec::new();
+        let top = read(&Source::new("Dockerfile", text), &mut diagnostics);
+        (top, diagnostics.into_iter().map(|d| d.code).collect())
+    }
+
+    #[test]
+    fn directives_are_the_unbroken_run_at_the_top() {
+        let cases: [(&str, Option<char>, Option<&str>, Option<&str>); 12] = [
+            ("# escape=`\n", Some('`'), None, None),
+            (
+                "\u{feff}#ESCAPE = \\ \r\n# syntax=docker/dockerfile:1 more\n",
+                Some('\\'),
+                Some("docker/dockerfile:1"),
+                None,
+            ),
+            ("# check=skip=A,B;error=true\n# escape=`", Some('`'), None, Some("skip=A,B;error=true")),
+            ("\n# escape=`", None, None, None),
+            ("# comment\n# escape=`", None, None, None),
+            ("# other=x\n# escape=`", None, None, None),
+            ("FROM x\n# escape=`", None, None, None),
+            ("# escape=\n", None, None, None),
+            ("# es cape=`\n", None, None, None),
+            ("#!/usr/bin/rbuild\n# syntax=docker/dockerfile\n", None, Some("docker/dockerfile"), None),
+            (
+                "# syntax=docker.io/docker/dockerfile-upstream:master",
+                None,
+                Some("docker.io/docker/dockerfile-upstream:master"),
+                None,
+            ),
+            ("  # escape=`", Some('`'), None, None),
+        ];
+        for (text, escape, syntax, check) in cases {
+            let (top, told) = top(text);
+            assert!(told.is_empty(), "{text:?}: {told:?}");
+            assert_eq!(top.directives.escape.map(|e| e.value), escape, "{text:?}");
+            assert_eq!(top.directives.syntax.map(|s| s.value).as_deref(), syntax, "{text:?}");
+            assert_eq!(top.directives.check.map(|c| c.value).as_deref(), check, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn mistakes_in_directives_are_told() {
+        let cases = [
+            ("# escape=x", "bad-escape-directive"),
+            ("# escape=`\n# escape=`", "repeated-directive"),
+            ("# syntax=me/mine", "unsupported-frontend"),
+            ("# check=skp=A", "bad-check-directive"),
+            ("# check=error=maybe", "bad-check-directive"),
+            ("#!x\n# escape=`", "ignored-directive"),
+        ];
+        for (text, code) in cases {
+            assert_eq!(top(text).1, [code], "{text:?}");
+        }
+    }
+}

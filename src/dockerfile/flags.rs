@@ -114,7 +114,7 @@ fn read_one(instruction: &str, found: &HeadFlag, before: &[Flag], place: &Place<
     let name = Spanned { value: text[found.name.clone()].to_owned(), span: place.span(&found.name) };
     let whole = place.span(&found.whole);
     if let Some(open) = &found.open_quote {
-        let message = format!("a quote in `--{}` is not closed", name.value);
+        let message = format!("a quote in `--{}` is not closed", words::shown(&name.value));
         return Err(Box::new(error("unterminated-quote", place.span(open), message)));
     }
     let table = table(instruction);
@@ -147,11 +147,12 @@ fn read_one(instruction: &str, found: &HeadFlag, before: &[Flag], place: &Place<
 
 fn unknown(instruction: &str, name: &str, table: Table, diagnostic: Diagnostic) -> Diagnostic {
     let mut diagnostic = diagnostic;
+    let shown = words::shown(name);
     if table.is_empty() {
-        diagnostic.message = format!("{instruction} takes no flags, but `--{name}` stands in front");
+        diagnostic.message = format!("{instruction} takes no flags, but `--{shown}` stands in front");
         return diagnostic.help("if it belongs to the arguments, put `--` before it or use the JSON form");
     }
-    diagnostic.message = format!("{instruction} has no flag `--{name}`");
+    diagnostic.message = format!("{instruction} has no flag `--{shown}`");
     let lower = name.to_ascii_lowercase().replace('_', "-");
     if let Some(near) = suggest::nearest(&lower, table.iter().map(|(n, _)| *n)) {
         return diagnostic.help(format!("did you mean `--{near}`?"));
@@ -166,17 +167,18 @@ fn unknown(instruction: &str, name: &str, table: Table, diagnostic: Diagnostic) 
 
 /// Checks a value that is not expanded. `Err`: what is wrong, and a way out.
 fn check(name: &str, takes: Takes, value: &str) -> Result<(), (String, Option<String>)> {
+    let shown = words::shown(value);
     match takes {
         Takes::Text | Takes::Texts => Ok(()),
         Takes::Bool if value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false") => Ok(()),
-        Takes::Bool => Err((format!("`--{name}` is true or false, not `{value}`"), None)),
+        Takes::Bool => Err((format!("`--{name}` is true or false, not `{shown}`"), None)),
         Takes::OneOf(choices) if choices.contains(&value) => Ok(()),
         Takes::OneOf(choices) => {
             let help = match suggest::nearest(value, choices.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("it is one of {}", choices.join(", ")),
             };
-            Err((format!("`--{name}` cannot be `{value}`"), Some(help)))
+            Err((format!("`--{name}` cannot be `{shown}`"), Some(help)))
         }
         Takes::Duration => match duration::parse(value) {
             Ok(d) if d.is_zero() || d >= Duration::from_millis(1) => Ok(()),
@@ -185,7 +187,7 @@ fn check(name: &str, takes: Takes, value: &str) -> Result<(), (String, Option<St
         },
         Takes::Count => match value.parse::<u32>() {
             Ok(n) if i32::try_from(n).is_ok() => Ok(()),
-            _ => Err((format!("`--{name}` is a whole number from 0, not `{value}`"), None)),
+            _ => Err((format!("`--{name}` is a whole number from 0, not `{shown}`"), None)),
         },
     }
 }

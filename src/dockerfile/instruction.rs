@@ -1,13 +1,14 @@
 //! One logical line → [`Kind`]: which shape each instruction has, and what its syntax alone can get wrong.
 
-use super::ast::{Command, Copy, From, Healthcheck, Heredoc, Kind, Operand, Pair, Run, Spanned, Word};
+use super::ast::{Command, Copy, Flag, From, Healthcheck, Heredoc, Kind, Operand, Run, Spanned, Word};
 use super::flags;
 use super::lines::Folded;
-use super::words::{self, Head};
+use super::words::{self, Head, shown};
 use crate::diag::{Diagnostic, Source, Span};
 use std::ops::Range;
 
-type Failure = Box<Diagnostic>;
+/// Why an instruction cannot be read.
+pub(super) type Failure = Box<Diagnostic>;
 
 /// A heredoc and where its marker stands in the text.
 #[derive(Clone, Debug)]
@@ -42,22 +43,27 @@ impl Reader<'_> {
         let errors = diagnostics.iter().filter(|d| d.is_error()).count();
         let place = flags::Place { source: self.source, folded: self.folded, base: self.base, escape: self.escape };
         let flags = flags::read(self.name, &self.head.flags, &place, diagnostics);
+        let bad_flags = flags.len() < self.head.flags.len();
+        if bad_flags && (self.head.rest.is_empty() || self.head.flags.iter().any(|flag| flag.open_quote.is_some())) {
+            // The arguments are inside an open quote, or were taken for a flag: no use in missing them.
+            return None;
+        }
         let kind = match self.name {
             "FROM" => self.from(flags),
             "RUN" => self.run(flags, diagnostics),
             "CMD" => self.command(self.rest(), diagnostics).map(Kind::Cmd),
             "ENTRYPOINT" => self.command(self.rest(), diagnostics).map(Kind::Entrypoint),
-            "LABEL" => self.pairs().map(|(pairs, legacy)| Kind::Label { pairs, legacy }),
-            "ENV" => self.pairs().map(|(pairs, legacy)| Kind::Env { pairs, legacy }),
+            "LABEL" => self.pairs(diagnostics).map(|(pairs, legacy)| Kind::Label { pairs, legacy }),
+            "ENV" => self.pairs(diagnostics).map(|(pairs, legacy)| Kind::Env { pairs, legacy }),
             "ARG" => self.arg().map(Kind::Arg),
-            "MAINTAINER" => self.one().map(Kind::Maintainer),
-            "EXPOSE" => self.plain_words().map(Kind::Expose),
+            "MAINTAINER" => self.one(diagnostics).map(Kind::Maintainer),
+            "EXPOSE" => self.plain_words(diagnostics).map(Kind::Expose),
             "COPY" => self.copy(false, flags, diagnostics).map(Kind::Copy),
             "ADD" => self.copy(true, flags, diagnostics).map(Kind::Copy),
             "VOLUME" => self.volume(diagnostics).map(Kind::Volume),
-            "USER" => self.one().map(Kind::User),
-            "WORKDIR" => self.one().map(Kind::Workdir),
-            "STOPSIGNAL" => self.stopsignal().map(Kind::Stopsignal),
+            "USER" => self.one(diagnostics).map(Kind::User),
+            "WORKDIR" => self.one(diagnostics).map(Kind::Workdir),
+            "STOPSIGNAL" => self.stopsignal(diagnostics).map(Kind::Stopsignal),
             "HEALTHCHECK" => self.healthcheck(diagnostics).map(|check| Kind::Healthcheck { flags, check }),
             "SHELL" => self.shell().map(Kind::Shell),
             other => Err(self.error("unknown-instruction", self.keyword(), format!("unknown instruction `{other}`"))),
@@ -72,11 +78,11 @@ impl Reader<'_> {
         }
     }
 
-    fn text(&self, range: Range<usize>) -> &str {
+    pub(super) fn text(&self, range: Range<usize>) -> &str {
         &self.folded.text()[range]
     }
 
-    fn span(&self, range: Range<usize>) -> Span {
+    pub(super) fn span(&self, range: Range<usize>) -> Span {
         self.folded.span(range)
     }
 
@@ -85,15 +91,15 @@ impl Reader<'_> {
     }
 
     /// What follows the flags, in the folded text.
-    fn rest(&self) -> Range<usize> {
+    pub(super) fn rest(&self) -> Range<usize> {
         self.base + self.head.rest.start..self.base + self.head.rest.end
     }
 
-    fn error(&self, code: &str, span: Span, message: impl Into<String>) -> Failure {
+    pub(super) fn error(&self, code: &str, span: Span, message: impl Into<String>) -> Failure {
         Box::new(Diagnostic::error(code, message, self.source, span))
     }
 
-    fn missing(&self, what: &str, form: &str) -> Failure {
+    pub(super) fn missing(&self, what: &str, form: &str) -> Failure {
         let after = self.base + flags::end(self.head);
         let span = match self.rest() {
             rest if rest.is_empty() => self.keyword().to(self.span(after..after)),
@@ -109,7 +115,7 @@ impl Reader<'_> {
         words::words(self.text(self.rest())).into_iter().map(|w| w.start + start..w.end + start).collect()
     }
 
-    fn from(&self, flags: Vec<super::ast::Flag>) -> Result<Kind, Failure> {
+    fn from(&self, flags: Vec<Flag>) -> Result<Kind, Failure> {
         let form = "FROM IMAGE [AS NAME]";
         let words: Vec<Word> = self.word_ranges().into_iter().map(|w| self.folded.word(w)).collect();
         let (image, alias) = match words.as_slice() {
@@ -126,7 +132,7 @@ impl Reader<'_> {
                 let failure = self.error(
                     "from-arguments",
                     wrong.span,
-                    format!("FROM takes an image and a stage name, `{}` is too much", wrong.value),
+                    format!("FROM takes an image and a stage name, `{}` is too much", shown(&wrong.value)),
                 );
                 return Err(if wrong.value.starts_with('#') {
                     Box::new(failure.help("a comment needs a line of its own"))
@@ -158,7 +164,8 @@ impl Reader<'_> {
         if sound {
             return Ok(());
         }
-        let failure = self.error("invalid-stage-name", name.span, format!("`{}` cannot be a stage name", name.value));
+        let failure =
+            self.error("invalid-stage-name", name.span, format!("`{}` cannot be a stage name", shown(&name.value)));
         Err(Box::new(if name.value.contains('$') {
             failure.note("variables are not expanded in stage names")
         } else {
@@ -166,7 +173,7 @@ impl Reader<'_> {
         }))
     }
 
-    fn run(&mut self, flags: Vec<super::ast::Flag>, diagnostics: &mut Vec<Diagnostic>) -> Result<Kind, Failure> {
+    fn run(&mut self, flags: Vec<Flag>, diagnostics: &mut Vec<Diagnostic>) -> Result<Kind, Failure> {
         let rest = self.rest();
         let alone = self.heredocs.first().is_some_and(|first| first.range == rest);
         let command = if alone {
@@ -241,96 +248,8 @@ impl Reader<'_> {
         })
     }
 
-    /// `key=value …` or the old form `key value`.
-    fn pairs(&self) -> Result<(Vec<Pair>, bool), Failure> {
-        let rest = self.rest();
-        let form = format!("{} KEY=VALUE", self.name);
-        let found = words::assignments(self.text(rest.clone()), self.escape);
-        let Some(first) = found.first() else { return Err(self.missing("a key and a value", &form)) };
-        let at = |r: &Range<usize>| rest.start + r.start..rest.start + r.end;
-        if first.value.is_none() && first.open_quote.is_none() {
-            let written = self.text(at(&first.whole));
-            if written.contains('=') {
-                let failure =
-                    self.error("pair-without-equals", self.span(at(&first.whole)), "the quotes enclose the whole pair");
-                return Err(Box::new(failure.help("quote the value alone: `KEY=\"VALUE\"`")));
-            }
-            return self.legacy_pair(rest, &form);
-        }
-        let mut pairs = Vec::new();
-        for pair in &found {
-            if let Some(open) = &pair.open_quote {
-                return Err(self.error("unterminated-quote", self.span(at(open)), "this quote is not closed"));
-            }
-            let Some(value) = &pair.value else { return Err(self.stray_word(at(&pair.whole), pairs.last())) };
-            if pair.key.is_empty() {
-                let failure = self.error("empty-name", self.span(at(&pair.whole)), "the name before `=` is missing");
-                return Err(Box::new(failure.help(format!("write `{form}`, without blanks around `=`"))));
-            }
-            pairs.push(Pair { key: self.folded.word(at(&pair.key)), value: self.folded.word(at(value)) });
-        }
-        Ok((pairs, false))
-    }
-
-    /// A word without `=` among pairs: a comment, or a value with a blank in it.
-    fn stray_word(&self, range: Range<usize>, before: Option<&Pair>) -> Failure {
-        let word = self.text(range.clone());
-        let failure = self.error(
-            "pair-without-equals",
-            self.span(range.clone()),
-            format!("`{word}` is not of the form KEY=VALUE"),
-        );
-        Box::new(match before {
-            _ if word.starts_with('#') => failure.help("a comment needs a line of its own"),
-            Some(pair) if !pair.value.value.contains(['"', '\'']) => failure.help(format!(
-                "if it belongs to the value of `{key}`, put that in quotes: `{key}=\"{value} {word}\"`",
-                key = pair.key.value,
-                value = pair.value.value,
-            )),
-            _ => *failure,
-        })
-    }
-
-    /// `KEY VALUE…`: everything after the first blanks is the value.
-    fn legacy_pair(&self, rest: Range<usize>, form: &str) -> Result<(Vec<Pair>, bool), Failure> {
-        let text = self.text(rest.clone());
-        let is_blank = |c| matches!(c, ' ' | '\t' | '\r' | '\u{b}' | '\u{c}');
-        let Some((key, tail)) = text.split_once(is_blank) else {
-            let failure = self.error("missing-argument", self.span(rest), format!("`{text}` has no value"));
-            return Err(Box::new(failure.help(format!("write `{form}`"))));
-        };
-        let value = tail.trim_start_matches(is_blank);
-        let key = self.folded.word(rest.start..rest.start + key.len());
-        let value = self.folded.word(rest.end - value.len()..rest.end);
-        Ok((vec![Pair { key, value }], true))
-    }
-
-    fn arg(&self) -> Result<Vec<(Word, Option<Word>)>, Failure> {
-        let rest = self.rest();
-        let found = words::assignments(self.text(rest.clone()), self.escape);
-        if found.is_empty() {
-            return Err(self.missing("a name", "ARG NAME[=DEFAULT]"));
-        }
-        let at = |r: &Range<usize>| rest.start + r.start..rest.start + r.end;
-        let one = |pair: &words::Assignment| {
-            if let Some(open) = &pair.open_quote {
-                return Err(self.error("unterminated-quote", self.span(at(open)), "this quote is not closed"));
-            }
-            let key = self.folded.word(at(&pair.key));
-            if key.value.is_empty() {
-                return Err(self.error("empty-name", self.span(at(&pair.whole)), "the name before `=` is missing"));
-            }
-            if key.value.starts_with('#') {
-                let failure = self.error("bad-name", key.span, format!("`{}` cannot be a name", key.value));
-                return Err(Box::new(failure.help("a comment needs a line of its own")));
-            }
-            Ok((key, pair.value.as_ref().map(|v| self.folded.word(at(v)))))
-        };
-        found.iter().map(one).collect()
-    }
-
     /// The whole rest as one argument.
-    fn one(&self) -> Result<Word, Failure> {
+    fn one(&self, diagnostics: &mut Vec<Diagnostic>) -> Result<Word, Failure> {
         let (what, form) = match self.name {
             "USER" => ("a user", "USER NAME[:GROUP]"),
             "WORKDIR" => ("a path", "WORKDIR /PATH"),
@@ -340,11 +259,31 @@ impl Reader<'_> {
         if self.rest().is_empty() {
             return Err(self.missing(what, form));
         }
+        if self.name != "MAINTAINER" {
+            self.warn_of_comment(&self.word_ranges(), diagnostics);
+        }
         Ok(self.folded.word(self.rest()))
     }
 
-    fn stopsignal(&self) -> Result<Word, Failure> {
-        let word = self.one()?;
+    /// A word that begins with `#` was likely meant to begin a comment.
+    fn warn_of_comment(&self, words: &[Range<usize>], diagnostics: &mut Vec<Diagnostic>) {
+        let comment = words.iter().skip(1).find(|word| self.text((*word).clone()).starts_with('#'));
+        if let Some(word) = comment {
+            let span = self.span(word.start..self.rest().end);
+            diagnostics.push(
+                Diagnostic::warning(
+                    "trailing-comment",
+                    "this is part of the instruction, not a comment",
+                    self.source,
+                    span,
+                )
+                .help("a comment needs a line of its own"),
+            );
+        }
+    }
+
+    fn stopsignal(&self, diagnostics: &mut Vec<Diagnostic>) -> Result<Word, Failure> {
+        let word = self.one(diagnostics)?;
         match self.word_ranges().as_slice() {
             [_, second, ..] if !word.value.contains('$') => {
                 let message = "STOPSIGNAL takes one signal";
@@ -354,10 +293,15 @@ impl Reader<'_> {
         }
     }
 
-    fn plain_words(&self) -> Result<Vec<Word>, Failure> {
-        let words: Vec<Word> = self.word_ranges().into_iter().map(|w| self.folded.word(w)).collect();
+    fn plain_words(&self, diagnostics: &mut Vec<Diagnostic>) -> Result<Vec<Word>, Failure> {
+        let ranges = self.word_ranges();
+        self.warn_of_comment(&ranges, diagnostics);
+        let words: Vec<Word> = ranges.into_iter().map(|w| self.folded.word(w)).collect();
         if words.is_empty() {
-            return Err(self.missing("a port", "EXPOSE PORT[/PROTOCOL]"));
+            return Err(match self.name {
+                "VOLUME" => self.missing("a path", "VOLUME /PATH"),
+                _ => self.missing("a port", "EXPOSE PORT[/PROTOCOL]"),
+            });
         }
         Ok(words)
     }
@@ -377,7 +321,7 @@ impl Reader<'_> {
     fn volume(&self, diagnostics: &mut Vec<Diagnostic>) -> Result<Vec<Word>, Failure> {
         let words = match self.list(diagnostics)? {
             Some(words) => words,
-            None => self.word_ranges().into_iter().map(|w| self.folded.word(w)).collect(),
+            None => self.plain_words(diagnostics)?,
         };
         if words.is_empty() {
             return Err(self.missing("a path", "VOLUME /PATH"));
@@ -388,15 +332,10 @@ impl Reader<'_> {
         }
     }
 
-    fn copy(
-        &mut self,
-        is_add: bool,
-        flags: Vec<super::ast::Flag>,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Result<Copy, Failure> {
+    fn copy(&mut self, is_add: bool, flags: Vec<Flag>, diagnostics: &mut Vec<Diagnostic>) -> Result<Copy, Failure> {
         let mut operands: Vec<Operand> = match self.list(diagnostics)? {
             Some(words) => words.into_iter().map(Operand::Path).collect(),
-            None => self.operands()?,
+            None => self.operands(diagnostics)?,
         };
         let form = format!("{} SOURCE… DESTINATION", self.name);
         let dest = match (operands.pop(), operands.is_empty()) {
@@ -419,8 +358,9 @@ impl Reader<'_> {
     }
 
     /// The words between blanks, with heredoc markers (which may hold blanks in quotes) in one piece.
-    fn operands(&mut self) -> Result<Vec<Operand>, Failure> {
+    fn operands(&mut self, diagnostics: &mut Vec<Diagnostic>) -> Result<Vec<Operand>, Failure> {
         let words = self.word_ranges();
+        self.warn_of_comment(&words, diagnostics);
         let mut heredocs = std::mem::take(&mut self.heredocs).into_iter().peekable();
         let mut operands = Vec::new();
         let mut covered = 0;
@@ -453,9 +393,9 @@ impl Reader<'_> {
             "NONE" => Err(self.error("too-many-arguments", self.span(tail), "HEALTHCHECK NONE takes no arguments")),
             "CMD" => Ok(Healthcheck::Cmd(self.command(tail, diagnostics)?)),
             _ => {
-                let message = format!("HEALTHCHECK takes CMD or NONE, not `{kind}`");
+                let message = format!("HEALTHCHECK takes CMD or NONE, not `{}`", shown(kind));
                 let failure = self.error("bad-healthcheck", self.span(kind_range), message);
-                Err(Box::new(failure.help(format!("write `HEALTHCHECK CMD {text}`"))))
+                Err(Box::new(failure.help(format!("write `HEALTHCHECK CMD {}`", shown(text)))))
             }
         }
     }

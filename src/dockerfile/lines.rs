@@ -234,3 +234,95 @@ pub fn refold(text: &str, span: Span, escape: char) -> Folded {
     }
     folded
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn folded(text: &str) -> Vec<String> {
+        let mut lines = Lines::new(text, 0, '\\');
+        std::iter::from_fn(|| lines.next_logical()).map(|l| l.folded.text().to_owned()).collect()
+    }
+
+    #[test]
+    fn lines_are_joined_by_the_rules() {
+        let cases: [(&str, &[&str]); 20] = [
+            ("a\nb\n", &["a", "b"]),
+            ("a\r\nb", &["a", "b"]),
+            ("\u{feff}a", &["a"]),
+            ("  a", &["a"]),
+            ("a \\\n  b", &["a   b"]),
+            ("a\\\nb", &["ab"]),
+            ("a\\  \t\nb", &["ab"]),
+            ("a\\\r\nb", &["ab"]),
+            ("a\\\\\nb", &["a\\\\", "b"]),
+            ("a\\\\\\\nb", &["a\\\\\\", "b"]),
+            ("a\\", &["a"]),
+            ("a\\\n", &["a"]),
+            ("\\\na", &["a"]),
+            ("a \\\n\\\nb", &["a b"]),
+            ("a \\\n# c\n  # d \\\nb", &["a b"]),
+            ("a # b\\\nc", &["a # bc"]),
+            ("# a\\\nb", &["b"]),
+            ("a \\\n\n  \nb", &["a b"]),
+            ("\n\n", &[]),
+            ("a\\\n#b", &["a"]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(folded(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_ends_at_its_name_alone() {
+        let mut lines = Lines::new("\ta\nE \n E\n\tE\nE\nrest", 0, '\\');
+        assert!(lines.has_line("E"));
+        assert_eq!(lines.take_body("X", false), None);
+        assert_eq!(lines.near_line("e"), Some(Span::new(3..5)));
+        let body = lines.take_body("E", false).expect("is there");
+        assert_eq!(body.text.value, "\ta\nE \n E\n\tE\n");
+        assert_eq!(body.text.span, Span::new(0..12));
+        assert_eq!(body.end, 13);
+        assert!(!lines.has_line("E"));
+        assert_eq!(lines.next_logical().expect("one more").folded.text(), "rest");
+        let stripped = Lines::new("\t\ta\r\n\tE\r\n", 0, '\\').take_body("E", true).expect("is there");
+        assert_eq!(stripped.text.value, "a\n");
+    }
+
+    #[test]
+    fn a_word_folded_again_is_the_word() {
+        let text = "ENV a=\"x \\\n # c\n\n  y\"";
+        let logical = Lines::new(text, 0, '\\').next_logical().expect("one");
+        let word = logical.folded.word(4..logical.folded.text().len());
+        let again = refold(text, word.span, '\\');
+        assert_eq!(again.text(), word.value);
+        assert_eq!(&text[again.span(0..1).range()], "a");
+        assert_eq!(&text[again.span(7..8).range()], "y");
+    }
+
+    proptest! {
+        /// Parts joined by continuations, comments and blank lines fold to the parts joined by nothing, and each
+        /// character leads back to itself.
+        #[test]
+        fn folding_undoes_unfolding(
+            parts in prop::collection::vec(("[a-z\u{e9} $\"]{0,6}[a-z\u{e9}]", 0..4_usize), 1..8)
+        ) {
+            let seams = ["\\\n", "\\ \t\n", "\\\r\n# c\n", "\\\n\n \t\n  # d \\\n"];
+            let mut text = String::from("X");
+            let mut expected = String::from("X");
+            for (part, seam) in &parts {
+                text.push_str(seams[*seam]);
+                text.push_str(part);
+                expected.push_str(part);
+            }
+            let logical = Lines::new(&text, 0, '\\').next_logical().unwrap();
+            prop_assert_eq!(logical.folded.text(), expected.as_str());
+            for (i, c) in expected.char_indices() {
+                let span = logical.folded.span(i..i + c.len_utf8());
+                prop_assert_eq!(&text[span.range()], c.to_string());
+            }
+            prop_assert_eq!(logical.span, Span::new(0..text.trim_end().len()));
+        }
+    }
+}

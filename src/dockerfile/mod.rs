@@ -7,14 +7,15 @@ pub mod check;
 pub mod directives;
 pub mod duration;
 pub mod expand;
-pub mod flags;
+mod flags;
 pub mod glob;
 pub mod ignore;
-pub mod instruction;
+mod instruction;
 pub mod lines;
 pub mod lower;
+mod pairs;
 pub mod parse;
-pub mod words;
+mod words;
 
 pub use ast::Dockerfile;
 pub use lower::{Lowered, lower};

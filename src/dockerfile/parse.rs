@@ -1,6 +1,6 @@
 //! Text → AST: logical lines one by one, heredoc bodies after them, and on after a mistake.
 
-use super::ast::{Dockerfile, Heredoc, Instruction, Kind, Spanned};
+use super::ast::{Dockerfile, Heredoc, Instruction, Kind, Spanned, Word};
 use super::directives::{self, DEFAULT_ESCAPE};
 use super::instruction::{self, Placed, Reader};
 use super::lines::{Lines, Logical};
@@ -42,12 +42,11 @@ pub fn parse(source: &Source) -> Result<(Dockerfile, Vec<Diagnostic>), Vec<Diagn
     let mut diagnostics = Vec::new();
     let top = directives::read(source, &mut diagnostics);
     let escape = top.directives.escape.as_ref().map_or(DEFAULT_ESCAPE, |e| e.value);
-    let mut parser = Parser { source, escape, lines: Lines::new(source.text(), top.end, escape), diagnostics };
+    let lines = Lines::new(source.text(), top.end, escape);
+    let mut parser = Parser { source, escape, lines, diagnostics, seen: Vec::new() };
     let instructions = parser.instructions();
     let mut diagnostics = parser.diagnostics;
-    if !diagnostics.iter().any(Diagnostic::is_error) {
-        diagnostics.extend(missing_stage(source, &instructions));
-    }
+    diagnostics.extend(missing_stage(source, &parser.seen));
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Err(diagnostics);
     }
@@ -59,7 +58,8 @@ pub fn parse(source: &Source) -> Result<(Dockerfile, Vec<Diagnostic>), Vec<Diagn
 pub fn parse_onbuild(text: &str) -> Result<Instruction, Vec<Diagnostic>> {
     let source = Source::new("ONBUILD", text);
     let lines = Lines::new(source.text(), 0, DEFAULT_ESCAPE);
-    let mut parser = Parser { source: &source, escape: DEFAULT_ESCAPE, lines, diagnostics: Vec::new() };
+    let mut parser =
+        Parser { source: &source, escape: DEFAULT_ESCAPE, lines, diagnostics: Vec::new(), seen: Vec::new() };
     let mut instructions = parser.instructions();
     let mut diagnostics = parser.diagnostics;
     if let Some(second) = instructions.get(1) {
@@ -82,29 +82,31 @@ struct Parser<'s> {
     escape: char,
     lines: Lines<'s>,
     diagnostics: Vec<Diagnostic>,
+    /// Names of the instructions met, sound or not, as they were meant.
+    seen: Vec<Word>,
 }
 
 impl Parser<'_> {
     fn instructions(&mut self) -> Vec<Instruction> {
         let mut instructions = Vec::new();
-        let mut first = true;
         while let Some(logical) = self.lines.next_logical() {
-            match self.instruction(logical, first) {
+            match self.instruction(logical) {
                 Ok(found) => instructions.extend(found),
                 Err(Unterminated) => break,
             }
-            first = false;
         }
         instructions
     }
 
     /// Reads an instruction and its heredocs. `Ok(None)`: a mistake, told.
-    fn instruction(&mut self, logical: Logical, first: bool) -> Result<Option<Instruction>, Unterminated> {
+    fn instruction(&mut self, logical: Logical) -> Result<Option<Instruction>, Unterminated> {
         let text = logical.folded.text();
         let Some(head) = words::head(text, self.escape) else { return Ok(None) };
         let name = text[head.keyword.clone()].to_ascii_uppercase();
+        let meant = meant(&name).unwrap_or(&name).to_owned();
+        self.seen.push(Spanned { value: meant.clone(), span: logical.folded.span(head.keyword.clone()) });
         let inner = if name == "ONBUILD" { words::head(&text[head.rest.clone()], self.escape) } else { None };
-        let heredocs = self.heredocs(&logical, &head, &name, inner.as_ref())?;
+        let heredocs = self.heredocs(&logical, &head, &meant, inner.as_ref())?;
         let end = heredocs.iter().map(|(_, end)| *end).fold(logical.span.end, usize::max);
         let heredocs: Vec<Placed> = heredocs.into_iter().map(|(placed, _)| placed).collect();
         if let Some(nul) = text.find('\0') {
@@ -115,7 +117,7 @@ impl Parser<'_> {
         let kind = if name == "ONBUILD" {
             self.onbuild(&logical, &head, inner.as_ref(), heredocs, end)
         } else {
-            self.kind(&logical, 0, &head, &name, heredocs, first)
+            self.kind(&logical, 0, &head, &name, heredocs)
         };
         Ok(kind.map(|kind| Instruction {
             span: Span::new(logical.span.start..end),
@@ -127,19 +129,11 @@ impl Parser<'_> {
         }))
     }
 
-    fn kind(
-        &mut self,
-        logical: &Logical,
-        base: usize,
-        head: &Head,
-        name: &str,
-        heredocs: Vec<Placed>,
-        first: bool,
-    ) -> Option<Kind> {
+    fn kind(&mut self, logical: &Logical, base: usize, head: &Head, name: &str, heredocs: Vec<Placed>) -> Option<Kind> {
         if !INSTRUCTIONS.contains(&name) {
             let keyword = base + head.keyword.start..base + head.keyword.end;
             let written = &logical.folded.text()[keyword.clone()];
-            let unknown = unknown_instruction(self.source, written, logical.folded.span(keyword), first);
+            let unknown = unknown_instruction(self.source, written, logical.folded.span(keyword), self.seen.len() == 1);
             self.diagnostics.push(unknown);
             return None;
         }
@@ -188,7 +182,7 @@ impl Parser<'_> {
             stored.push_str(&placed.heredoc.body.value);
             stored.push_str(&placed.heredoc.name.value);
         }
-        let kind = self.kind(logical, base, inner, &upper, heredocs, true)?;
+        let kind = self.kind(logical, base, inner, &upper, heredocs)?;
         let instruction = Instruction {
             span: Span::new(name.span.start..end),
             name,
@@ -277,15 +271,22 @@ impl Parser<'_> {
 /// A heredoc has no end: what follows it cannot be told from its text.
 struct Unterminated;
 
+/// The instruction that a word names or was likely meant to name.
+fn meant(written: &str) -> Option<&'static str> {
+    const LONGEST: usize = 32;
+    if written.len() > LONGEST { None } else { suggest::nearest(written, INSTRUCTIONS) }
+}
+
 fn unknown_instruction(source: &Source, written: &str, span: Span, first: bool) -> Diagnostic {
-    let diagnostic = Diagnostic::error("unknown-instruction", format!("unknown instruction `{written}`"), source, span);
+    let message = format!("unknown instruction `{}`", words::shown(written));
+    let diagnostic = Diagnostic::error("unknown-instruction", message, source, span);
     if ["<<<<<<<", "=======", ">>>>>>>"].iter().any(|m| written.starts_with(m)) {
         return diagnostic.help("this is a mark of an unresolved merge");
     }
     if let Some((name, _)) = written.split_once(|c: char| c.is_whitespace() || c == '\u{200b}') {
         return diagnostic.note(format!("a character that only looks like a blank follows `{name}`"));
     }
-    if let Some(near) = suggest::nearest(written, INSTRUCTIONS) {
+    if let Some(near) = meant(written) {
         return diagnostic.help(format!("did you mean `{near}`?"));
     }
     if first {
@@ -301,20 +302,22 @@ fn forbidden_trigger(source: &Source, name: &str, span: Span) -> Option<Diagnost
         .then(|| Diagnostic::error("onbuild-forbidden", format!("{name} cannot be a trigger of ONBUILD"), source, span))
 }
 
-/// A file needs an instruction, a stage, and nothing but ARG before it.
-fn missing_stage(source: &Source, instructions: &[Instruction]) -> Option<Diagnostic> {
-    let Some(last) = instructions.last() else {
+/// A file needs an instruction, a stage, and nothing but ARG before it. `seen` are the names of its instructions.
+fn missing_stage(source: &Source, seen: &[Word]) -> Option<Diagnostic> {
+    let Some(last) = seen.last() else {
         return Some(
             Diagnostic::error("empty-file", "file with no instructions", source, Span::default())
                 .help("begin with `FROM IMAGE` or `FROM scratch`"),
         );
     };
-    match instructions.iter().find(|i| !matches!(i.kind, Kind::Arg(_))) {
-        Some(Instruction { kind: Kind::From(_), .. }) => None,
+    match seen.iter().find(|name| name.value != "ARG") {
+        Some(first) if first.value == "FROM" => None,
+        // Told as unknown already; what it was meant to be is anyone's guess.
+        Some(first) if !INSTRUCTIONS.contains(&first.value.as_str()) => None,
         Some(early) => {
-            let message = format!("no build stage in current context: {} stands before FROM", early.name.value);
+            let message = format!("no build stage in current context: {} stands before FROM", early.value);
             Some(
-                Diagnostic::error("no-build-stage", message, source, early.name.span)
+                Diagnostic::error("no-build-stage", message, source, early.span)
                     .help("only ARG may stand before the first FROM"),
             )
         }
@@ -324,3 +327,6 @@ fn missing_stage(source: &Source, instructions: &[Instruction]) -> Option<Diagno
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,7 +159,38 @@ fn assignment(pair: Pair<'_, Rule>) -> Assignment {
 pub fn json_strings(text: &str) -> Option<Vec<(Range<usize>, String)>> {
     let array = Grammar::parse(Rule::json_array, text).ok()?;
     let strings = array.flat_map(Pair::into_inner).filter(|p| p.as_rule() == Rule::json_string);
-    strings.map(|p| Some((range(&p, 0), serde_json::from_str(p.as_str()).ok()?))).collect()
+    Some(strings.map(|p| (range(&p, 0), decode_json_string(p.as_str()))).collect())
+}
+
+/// Decodes a JSON string that the grammar has accepted. Half of a surrogate pair becomes U+FFFD, as in Go, where a
+/// strict reader would refuse it.
+fn decode_json_string(quoted: &str) -> String {
+    let inner = &quoted[1..quoted.len() - 1];
+    if !inner.contains('\\') {
+        return inner.to_owned();
+    }
+    let mut units: Vec<u16> = Vec::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        let literal = match c {
+            '\\' => match chars.next() {
+                Some('u') => {
+                    let hex: String = chars.by_ref().take(4).collect();
+                    units.push(u16::from_str_radix(&hex, 16).unwrap_or(0xfffd));
+                    continue;
+                }
+                Some('b') => '\u{8}',
+                Some('f') => '\u{c}',
+                Some('n') => '\n',
+                Some('r') => '\r',
+                Some('t') => '\t',
+                other => other.unwrap_or('\\'),
+            },
+            c => c,
+        };
+        units.extend_from_slice(literal.encode_utf16(&mut [0; 2]));
+    }
+    String::from_utf16_lossy(&units)
 }
 
 /// The heredoc markers of a shell text, in order.
@@ -236,7 +267,7 @@ pub fn almost_json(text: &str) -> Option<(usize, &'static str)> {
     if body.len() != inner.len() {
         // A blank after the bracket: only a comma after the first string tells an array from a shell test.
         let after = body[1..].split_once(quote)?.1;
-        if !after.trim_start().starts_with([',', ']']) {
+        if !after.trim_start().starts_with(',') {
             return None;
         }
     }
@@ -244,7 +275,7 @@ pub fn almost_json(text: &str) -> Option<(usize, &'static str)> {
 }
 
 fn why_not_json(text: &str) -> (usize, &'static str) {
-    let skip = |at: usize| at + text[at..].len() - text[at..].trim_start().len();
+    let skip = |at: usize| text.len() - text[at..].trim_start_matches([' ', '\t', '\r', '\n']).len();
     let mut at = skip(1);
     let mut after_comma = false;
     loop {
@@ -261,7 +292,7 @@ fn why_not_json(text: &str) -> (usize, &'static str) {
         };
         match text[at..].chars().next() {
             Some(',') => at = skip(at + 1),
-            Some(']') if text[at + 1..].trim().is_empty() => return (at, "a character is not allowed there"),
+            Some(']') if text[at + 1..].trim().is_empty() => return (at, "it is not valid JSON"),
             Some(']') => return (skip(at + 1), "text follows the closing bracket"),
             Some(_) => return (at, "a comma is missing between two elements"),
             None => return (at, "the closing bracket is missing"),
@@ -276,7 +307,8 @@ fn end_of_json_string(text: &str, start: usize) -> Result<usize, (usize, &'stati
         match c {
             '"' => return Ok(start + i + 1),
             '\\' => match chars.next() {
-                Some((_, '"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't' | 'u')) => {}
+                Some((_, '"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't')) => {}
+                Some((u, 'u')) if is_hex4(&text[start + u + 1..]) => {}
                 _ => return Err((start + i, "that is no JSON escape: a backslash is written `\\\\`")),
             },
             c if c < ' ' => return Err((start + i, "a JSON string cannot hold a control character as such")),
@@ -284,4 +316,17 @@ fn end_of_json_string(text: &str, start: usize) -> Result<usize, (usize, &'stati
         }
     }
     Err((start - 1, "a string is not closed"))
+}
+
+fn is_hex4(text: &str) -> bool {
+    text.len() >= 4 && text.bytes().take(4).all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// A piece of the file as a message shows it: not longer than a line.
+pub fn shown(text: &str) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
