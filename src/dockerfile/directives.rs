@@ -1,7 +1,7 @@
 //! Parser directives: the unbroken run of `# key=value` lines at the very top of a file.
 
 use super::ast::{Directives, Spanned, Word};
-use crate::diag::{Diagnostic, Source, Span, suggest};
+use crate::diag::{Diagnostic, Source, Span};
 
 /// The escape character where no directive sets another.
 pub const DEFAULT_ESCAPE: char = '\\';
@@ -46,10 +46,8 @@ pub fn read(source: &Source, diagnostics: &mut Vec<Diagnostic>) -> Top {
                 ),
                 "escape" => top.directives.escape = escape(source, value, diagnostics),
                 "syntax" => top.directives.syntax = Some(syntax(source, value, diagnostics)),
-                "check" => {
-                    check(source, &value, diagnostics);
-                    top.directives.check = Some(value);
-                }
+                // What it holds is the checker's business.
+                "check" => top.directives.check = Some(value),
                 // An unknown key is an ordinary comment and ends the zone.
                 _ => break,
             }
@@ -112,29 +110,6 @@ fn syntax(source: &Source, value: Word, diagnostics: &mut Vec<Diagnostic>) -> Wo
     Spanned { value: reference, span }
 }
 
-const CHECK_OPTIONS: [&str; 3] = ["skip", "error", "experimental"];
-
-/// Checks the form `skip=A,B;error=true;experimental=A|all`. Rule names are the checker's business.
-fn check(source: &Source, value: &Word, diagnostics: &mut Vec<Diagnostic>) {
-    let mut start = value.span.start;
-    for option in value.value.split(';') {
-        let span = Span::new(start..start + option.len());
-        start = span.end + 1;
-        let (key, setting) = option.split_once('=').unwrap_or((option, ""));
-        let key = key.trim();
-        if !CHECK_OPTIONS.contains(&key) {
-            let found = Diagnostic::error("bad-check-directive", format!("unknown check option `{key}`"), source, span);
-            diagnostics.push(match suggest::nearest(key, CHECK_OPTIONS) {
-                Some(near) => found.help(format!("did you mean `{near}`?")),
-                None => found.help("the options are `skip=`, `error=` and `experimental=`, joined by `;`"),
-            });
-        } else if key == "error" && !matches!(setting.trim(), "true" | "false" | "1" | "0" | "t" | "f") {
-            let message = format!("`error` is true or false, not `{}`", setting.trim());
-            diagnostics.push(Diagnostic::error("bad-check-directive", message, source, span));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,7 +122,7 @@ mod tests {
 
     #[test]
     fn directives_are_the_unbroken_run_at_the_top() {
-        let cases: [(&str, Option<char>, Option<&str>, Option<&str>); 12] = [
+        let cases = [
             ("# escape=`\n", Some('`'), None, None),
             (
                 "\u{feff}#ESCAPE = \\ \r\n# syntax=docker/dockerfile:1 more\n",
@@ -186,8 +161,6 @@ mod tests {
             ("# escape=x", "bad-escape-directive"),
             ("# escape=`\n# escape=`", "repeated-directive"),
             ("# syntax=me/mine", "unsupported-frontend"),
-            ("# check=skp=A", "bad-check-directive"),
-            ("# check=error=maybe", "bad-check-directive"),
             ("#!x\n# escape=`", "ignored-directive"),
         ];
         for (text, code) in cases {

@@ -47,11 +47,6 @@ pub fn has_wildcard(pattern: &[u8]) -> bool {
     pattern.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'))
 }
 
-/// Compiles a pattern of `filepath.Match`, for matching it against many names.
-pub fn compile_go(pattern: &[u8]) -> Result<Pattern, &'static str> {
-    compile(pattern, false)
-}
-
 /// Compiles a pattern with `**`. Like in moby, `**name` (no slash) matches any path that ends in `name`, if nothing
 /// else in it is special.
 pub fn compile_moby(pattern: &[u8]) -> Result<Pattern, &'static str> {

@@ -117,11 +117,6 @@ impl Ignore {
         self.rules.is_empty()
     }
 
-    /// Whether there is a `!` rule.
-    pub fn has_includes(&self) -> bool {
-        self.rules.iter().any(|rule| rule.includes)
-    }
-
     /// The last rule that matches `path` (relative, `/`-separated, no leading `/`) or one of its parent directories,
     /// if that rule excludes: the path is ignored because of it.
     pub fn excluded_by(&self, path: &[u8]) -> Option<&Rule> {
