@@ -2,13 +2,17 @@
 //! content digest (OCI image-spec, "Image Layer Filesystem Changeset").
 
 pub(crate) mod codec;
+pub mod compress;
 pub mod entry;
 pub mod index;
 pub mod mode;
 mod pump;
+pub mod recipe;
 pub mod scan;
 pub mod tar_in;
 pub mod tar_out;
+mod tar_read;
+pub mod verify;
 pub mod xattr;
 
 pub use entry::{Entry, Kind};
