@@ -87,6 +87,11 @@ impl Config {
         };
         flag.or_else(|| self.root.clone()).or_else(user_default)
     }
+
+    /// `shm-size` in bytes. Its form was checked when the file was read.
+    pub fn shm_size(&self) -> Option<u64> {
+        super::values::bytes(self.limits.shm_size.as_deref()?).ok()
+    }
 }
 
 /// An XDG base directory: the variable if it is an absolute path (others are to be ignored), else below HOME.

@@ -2,12 +2,14 @@
 
 use super::values::SecretError;
 use crate::base::IoError;
+use crate::container::ContainerError;
 use crate::diag::Diagnostic;
 use crate::export::ExportError;
 use crate::image::ReferenceError;
 use crate::ops::OpError;
 use crate::pipeline::BuildError;
 use crate::sandbox::SandboxError;
+use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::tree::TreeError;
 use std::error::Error;
@@ -175,6 +177,32 @@ impl From<SandboxError> for Failure {
     fn from(error: SandboxError) -> Failure {
         match error {
             SandboxError::Host { reason, help } => Failure { help, ..Failure::new(Code::Host, reason) },
+            other => Failure::new(Code::Step, other),
+        }
+    }
+}
+
+impl From<ContainerError> for Failure {
+    fn from(error: ContainerError) -> Failure {
+        let code = error.exit_code();
+        let failure = match error {
+            ContainerError::Sandbox(e) => e.into(),
+            ContainerError::Snapshot(e) => e.into(),
+            other => Failure::new(Code::Step, other),
+        };
+        Failure { code, ..failure }
+    }
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Failure {
+        match error {
+            SnapshotError::Io(e) => e.into(),
+            SnapshotError::Store(e) => e.into(),
+            SnapshotError::Tree(e) => e.into(),
+            SnapshotError::NoOverlay { .. } => {
+                Failure::new(Code::Host, error).help("`--snapshotter auto` copies where overlay is not to be had")
+            }
             other => Failure::new(Code::Step, other),
         }
     }

@@ -23,6 +23,7 @@ mod manifest;
 mod panic;
 mod prune;
 mod rmi;
+mod run;
 mod save;
 mod tag;
 mod upkeep;
@@ -39,6 +40,8 @@ use failure::{Code, Failure};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -72,6 +75,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Show the steps that a Dockerfile's target needs
     Graph(graph::GraphArgs),
+    /// Run a container in the foreground
+    Run(Box<run::RunArgs>),
     /// List images
     #[command(visible_alias = "ls")]
     Images(images::ImagesArgs),
@@ -102,6 +107,9 @@ enum Command {
     /// Print the version
     Version(version::VersionArgs),
 }
+
+/// After how long a wait for the store is told.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What every command gets beside its own arguments.
 #[derive(Debug)]
@@ -149,7 +157,17 @@ impl Session {
     /// Opens the store.
     fn open_store(&self, access: Access) -> Result<Store, Failure> {
         self.enter()?;
-        Ok(Store::open(&self.store_root()?, access)?)
+        let root = self.store_root()?;
+        // Ends the thread below by being dropped.
+        let (_opened, wait) = std::sync::mpsc::channel::<()>();
+        if access == Access::Exclusive {
+            std::thread::spawn(move || {
+                if wait.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                    report::show("waiting for other uses of the store to end (builds, containers) …\n");
+                }
+            });
+        }
+        Ok(Store::open(&root, access)?)
     }
 }
 
@@ -172,7 +190,7 @@ pub fn main() -> ExitCode {
         }
     };
     let cancel = Cancel::new();
-    match run(cli, guessed, cancel.clone()) {
+    match dispatch(cli, guessed, cancel.clone()) {
         Ok(code) => ExitCode::from(code),
         // Whatever failed did so because it was asked to stop.
         Err(_) if cancel.is_set() => {
@@ -187,13 +205,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
+fn dispatch(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
     let config = Config::load()?;
     let session = Session { root: config.store_root(cli.globals.root), config, guessed, cancel };
     match &cli.command {
         Command::Build(args) => build::run(args, &session)?,
         Command::Check(args) => check::run(args, &session)?,
         Command::Graph(args) => graph::run(args, &session)?,
+        Command::Run(args) => return run::run(args, &session),
         Command::Images(args) => images::run(args, &session)?,
         Command::Inspect(args) => inspect::run(args, &session)?,
         Command::History(args) => history::run(args, &session)?,

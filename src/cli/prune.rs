@@ -3,6 +3,7 @@
 use super::failure::{Code, Failure};
 use super::{Session, upkeep, values};
 use crate::base::clock;
+use crate::container;
 use crate::export::images;
 use crate::store::Access;
 use crate::store::gc::Policy;
@@ -14,7 +15,7 @@ use clap::Args;
 /// Arguments of `prune`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without options: images without a name, and whatever neither an image nor a later build could use. Running builds are
+Without options: images without a name, ended containers, and whatever neither an image nor a later build could use. Running builds are
 waited for. Images with a name always stay; `rbuild rmi` removes them.
 
 Examples:
@@ -58,6 +59,12 @@ pub fn run(args: &PruneArgs, session: &Session) -> Result<(), Failure> {
             images::remove(&store, &image.id.to_string(), true)?;
         }
         out::line(&format!("image {}", image.id))?;
+    }
+    for ended in container::kept(&store)? {
+        if !args.dry_run {
+            container::remove(&store, &ended.id)?;
+        }
+        out::line(&format!("container {}", ended.id))?;
     }
     let policy = Policy {
         all: args.all,
