@@ -41,7 +41,8 @@ impl Paths {
         if let Some(etc) = source.find(b"etc", true)?.filter(|i| i.is_dir()) {
             for item in source.children(&etc)? {
                 let arch = item.name().strip_prefix(b"ld-musl-").and_then(|n| n.strip_suffix(b".path"));
-                if let (Some(arch), Some(text)) = (arch, source.read(&item.path, LIST_LIMIT)?) {
+                let Some(arch) = arch else { continue };
+                if let Some(text) = source.read(&item.path, LIST_LIMIT)? {
                     let dirs = text.split(|b| matches!(b, b':' | b'\n')).filter(|d| !d.is_empty());
                     let dirs = dirs.map(|d| components(d).fold(Vec::new(), |at, part| join(&at, part))).collect();
                     paths.musl.push((String::from_utf8_lossy(arch).into_owned(), dirs));
