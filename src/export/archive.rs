@@ -5,10 +5,10 @@
 //! are (a plain tar file) or lie in one spool file (anything that cannot be read twice). So no name can lead anywhere.
 
 use super::ExportError;
-use super::packed::{Compression, Unpacked};
 use crate::base::fs::Context;
 use crate::base::root::Root;
 use crate::base::{Cancel, Digest, IoError};
+use crate::layer::compress::{self, Compression};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -20,6 +20,8 @@ use tar_core::parse::{Limits, ParseEvent, Parser};
 
 /// Most members that an archive may have.
 const MAX_MEMBERS: usize = 100_000;
+/// Largest archive or layer, unpacked, in bytes.
+pub(super) const MAX_UNPACKED: u64 = 256 << 30;
 /// Longest chain of links between members.
 const MAX_LINKS: usize = 8;
 
@@ -60,7 +62,7 @@ impl Archive {
         }
         let mut head = [0; 6];
         let n = file.read_at(&mut head, 0).at("read", path)?;
-        if Compression::detect(&head[..n]) != Compression::None {
+        if compress::sniff(&head[..n]) != Compression::None {
             return Archive::from_stream(file, path, tmp, cancel);
         }
         let length = file.metadata().at("look at", path)?.len();
@@ -73,9 +75,14 @@ impl Archive {
     ///
     /// # Errors
     /// As [`Archive::open`].
-    pub fn from_stream(reader: impl Read, name: &Path, tmp: &Path, cancel: &Cancel) -> Result<Archive, ExportError> {
+    pub fn from_stream(
+        reader: impl Read + Send,
+        name: &Path,
+        tmp: &Path,
+        cancel: &Cancel,
+    ) -> Result<Archive, ExportError> {
         let spool = tempfile::tempfile_in(tmp).at("create a temporary file in", tmp)?;
-        let unpacked = Unpacked::new(reader).at("read", name)?;
+        let (unpacked, _) = compress::open_compressed(reader, MAX_UNPACKED).at("read", name)?;
         let writer = BufWriter::with_capacity(256 << 10, spool.try_clone().at("open again", tmp)?);
         let spool = Arc::new(spool);
         index(Stream(BufReader::with_capacity(256 << 10, unpacked)), name, Some(writer), &spool, cancel)

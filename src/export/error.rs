@@ -2,6 +2,7 @@
 
 use crate::base::{Digest, IoError};
 use crate::image::{DocumentError, ReferenceError};
+use crate::layer::tar_in::ApplyError;
 use crate::store::StoreError;
 use crate::tree::TreeError;
 use std::path::PathBuf;
@@ -49,12 +50,12 @@ pub enum ExportError {
         names: Vec<String>,
     },
     /// A stored or loaded document is not valid.
-    #[error("{place}: {source}")]
+    #[error("{place}: {reason}")]
     Document {
         /// Digest or archive member.
         place: String,
         /// Why.
-        source: DocumentError,
+        reason: DocumentError,
     },
     /// An image's parts contradict each other.
     #[error("image {image} is inconsistent: {reason}")]
@@ -82,6 +83,14 @@ pub enum ExportError {
         archive: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// A tar cannot be applied.
+    #[error("{}: {reason}", archive.display())]
+    Apply {
+        /// Its path, or that of the archive it lies in.
+        archive: PathBuf,
+        /// Why.
+        reason: ApplyError,
     },
     /// A layer of an image is not in the store.
     #[error("layer {layer} of image {image} is not in the store")]

@@ -90,7 +90,7 @@ pub struct Removed {
 pub fn read(store: &Store, manifest_digest: &Digest) -> Result<Image, ExportError> {
     let document = |digest: &Digest| {
         let place = digest.to_string();
-        move |source| ExportError::Document { place, source }
+        move |reason| ExportError::Document { place, reason }
     };
     let bytes = store.read_blob(manifest_digest)?;
     let manifest_size = bytes.len() as u64;
@@ -297,12 +297,16 @@ pub fn remove(store: &Store, text: &str, force: bool) -> Result<Removed, ExportE
         let untagged = key.parse().map_or(key, |name: Reference| name.familiar());
         return Ok(Removed { untagged: vec![untagged], deleted });
     }
+    // Manifests that list one config in two packings are one image to whoever names it by ID.
     let image = resolve(store, text)?;
-    let names: Vec<String> = image.names.iter().map(Reference::familiar).collect();
+    let same = |manifest: &Digest| read(store, manifest).is_ok_and(|other| other.id == image.id);
+    let keys: Vec<&String> = refs.iter().filter(|(_, manifest)| same(manifest)).map(|(key, _)| key).collect();
+    let names: Vec<String> =
+        keys.iter().filter_map(|key| key.parse().ok()).map(|name: Reference| name.familiar()).collect();
     if names.len() > 1 && !force {
         return Err(ExportError::SeveralNames { id: image.id.short(), names });
     }
-    for (key, _) in refs.iter().filter(|(_, m)| *m == image.manifest_digest) {
+    for key in keys {
         store.remove_ref(key)?;
     }
     Ok(Removed { untagged: names, deleted: Some(image.id) })

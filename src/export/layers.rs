@@ -5,7 +5,7 @@ use super::archive::cancelled;
 use crate::base::fs::Context;
 use crate::base::{Cancel, Digest, Hasher};
 use crate::image::Descriptor;
-use crate::layer::tar_out;
+use crate::layer::{recipe, tar_out};
 use crate::store::{Store, StoreError};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -20,7 +20,7 @@ pub fn layer_tar(store: &Store, diff_id: &Digest, out: &mut dyn Write, cancel: &
     let index = super::merge::indexes(store, &[*diff_id])?.swap_remove(0);
     let fs = store.layer_fs(diff_id)?;
     match store.layer_recipe(diff_id)? {
-        Some(path) => return Err(StoreError::Damaged { path, reason: "recipes are not replayed yet".into() }.into()),
+        Some(recipe) => recipe::replay(&recipe, &fs, &mut tee, cancel)?,
         None => tar_out::write(&index, &fs, &mut tee, cancel)?,
     }
     match tee.hasher.finish() {

@@ -9,14 +9,16 @@ pub mod error;
 #[cfg(test)]
 mod fixture;
 pub mod images;
+pub mod import;
 pub mod inspect;
 pub mod layers;
+pub mod load;
 pub mod merge;
-pub mod packed;
 pub mod rewrite;
 pub mod rootfs;
 pub mod save;
 pub mod stored;
+pub mod unpack;
 pub mod verify;
 
 pub use assemble::{Written, assemble};
