@@ -50,7 +50,7 @@ fn fail(socket: &UnixStream, failure: Failure) -> ! {
 }
 
 fn take_socket() -> std::io::Result<UnixStream> {
-    sys::close_on_exec_from(3)?;
+    sys::close_from(3)?;
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     socket.peer_addr()?;
     Ok(socket)

@@ -275,6 +275,9 @@ pub(super) fn make_missing(
         Ok((made, Stub { path, id: (stat.st_dev, stat.st_ino), before, after: mtime(parent)? }))
     }
     let place = place(root.as_fd(), target).blame("resolve", target)?;
+    if place.missing.is_empty() {
+        return Ok(());
+    }
     let mut at = open_existing(root.as_fd(), &place.existing).blame("open the directory of", target)?;
     let mut path = place.existing;
     for (i, name) in place.missing.iter().enumerate() {
@@ -303,6 +306,10 @@ fn repeat_with(root: &OwnedFd, stubs: BorrowedFd<'_>, target: &str, directory: b
     for (i, name) in place.missing.iter().enumerate() {
         let last = i + 1 == place.missing.len();
         let made = if directory || !last { make_dir(at.as_fd(), name) } else { make_file(at.as_fd(), name) };
+        if matches!(&made, Err(e) if e.kind() == io::ErrorKind::AlreadyExists) {
+            // Two targets that lead to the same place.
+            break;
+        }
         at = made.blame("create the mount point", target)?;
     }
     // Times last: making a name in a directory changes its own.

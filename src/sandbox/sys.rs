@@ -9,6 +9,15 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// Closes every descriptor from `first` on: what a launcher inherited without being meant to. Only for a process that
+/// has not opened any yet, so that nothing owns them.
+pub fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: no pointers. That no owner of a descriptor is left behind is the caller's promise, and a closed
+    // descriptor is an error to its user, not undefined behaviour.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })?;
+    Ok(())
+}
+
 /// Marks every descriptor from `first` on close-on-exec (close_range(2)).
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: no pointers; changes descriptor flags only, closes nothing.
