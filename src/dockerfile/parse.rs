@@ -284,7 +284,8 @@ fn unknown_instruction(source: &Source, written: &str, span: Span, first: bool) 
         return diagnostic.help("this is a mark of an unresolved merge");
     }
     if let Some((name, _)) = written.split_once(|c: char| c.is_whitespace() || c == '\u{200b}') {
-        return diagnostic.note(format!("a character that only looks like a blank follows `{name}`"));
+        let note = format!("a character that only looks like a blank follows `{}`", words::shown(name));
+        return diagnostic.note(note).help("put an ordinary blank there");
     }
     if let Some(near) = meant(written) {
         return diagnostic.help(format!("did you mean `{near}`?"));
