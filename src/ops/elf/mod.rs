@@ -5,6 +5,8 @@
 
 mod needs;
 mod paths;
+#[cfg(test)]
+pub(super) mod sample;
 
 use super::OpError;
 use super::source::{Item, Source, What, join, parent};

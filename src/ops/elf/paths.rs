@@ -263,34 +263,10 @@ fn included(source: &Source<'_>, here: &[u8], pattern: &[u8]) -> Result<Vec<Vec<
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample::cache;
     use super::*;
 
     const X86_64: Machine = Machine { machine: EM_X86_64, is_64: true, is_little: true };
-
-    fn cache(entries: &[(&str, &str, u64)]) -> Vec<u8> {
-        let mut strings = Vec::new();
-        let mut table = Vec::new();
-        let base = 48 + entries.len() * 24;
-        for (name, path, hardware) in entries {
-            let mut put = |text: &str| {
-                let at = (base + strings.len()) as u32;
-                strings.extend_from_slice(text.as_bytes());
-                strings.push(0);
-                at
-            };
-            let (name, path) = (put(name), put(path));
-            for number in [0x303u32, name, path, 0] {
-                table.extend_from_slice(&number.to_le_bytes());
-            }
-            table.extend_from_slice(&hardware.to_le_bytes());
-        }
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&(entries.len() as u32).to_le_bytes());
-        bytes.resize(48, 0);
-        bytes.extend(table);
-        bytes.extend(strings);
-        bytes
-    }
 
     #[test]
     fn the_cache_gives_what_any_processor_runs_first() {
