@@ -14,7 +14,7 @@ use crate::base::root::Root;
 use crate::base::{Cancel, Digest, Hasher, IoError};
 use rustix::fs::{AtFlags, FileType, Gid, Mode as Bits, OFlags, RawDir, ResolveFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -97,6 +97,8 @@ pub struct Applied {
     /// sha256 of every regular file that was written, by its path beneath the destination: spares
     /// [`super::scan::index`] a second reading.
     pub contents: Known,
+    /// Directories that the archive does not name but that its members lie in.
+    pub unnamed: BTreeSet<Vec<u8>>,
 }
 
 /// Why an archive was not applied.
@@ -147,6 +149,7 @@ pub fn apply(reader: &mut (dyn Read + Send), dest: &Path, options: &Options<'_>)
         options,
         parent: None,
         dirs: BTreeMap::new(),
+        unnamed: BTreeSet::new(),
         contents: Known::new(),
         recipe,
         entries: 0,
@@ -157,7 +160,8 @@ pub fn apply(reader: &mut (dyn Read + Send), dest: &Path, options: &Options<'_>)
     if let Some(recipe) = applier.recipe {
         recipe.finish()?;
     }
-    Ok(Applied { diff_id, tar_size, entries: applier.entries, contents: applier.contents })
+    let (entries, contents, unnamed) = (applier.entries, applier.contents, applier.unnamed);
+    Ok(Applied { diff_id, tar_size, entries, contents, unnamed })
 }
 
 /// Metadata on their way to a file.
@@ -177,6 +181,7 @@ struct Applier<'a> {
     parent: Option<(Vec<u8>, OwnedFd)>,
     /// Directories get their metadata last: writing in them changes their times, and default ACLs would be inherited.
     dirs: BTreeMap<Vec<u8>, Meta>,
+    unnamed: BTreeSet<Vec<u8>>,
     contents: Known,
     recipe: Option<recipe::Writer>,
     entries: u64,
@@ -323,6 +328,7 @@ impl Applier<'_> {
         let (dir, name) = split(&path);
         self.enter_path(dir, &path)?;
         self.make_directory(&path, OsStr::from_bytes(name))?;
+        self.unnamed.remove(&path);
         self.dirs.insert(path, meta);
         Ok(())
     }
@@ -567,6 +573,7 @@ impl Applier<'_> {
                 self.make_directory(dir, name)?;
                 let plain = Meta { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: Vec::new() };
                 self.dirs.insert(dir.to_vec(), plain);
+                self.unnamed.insert(dir.to_vec());
             }
             Some(_) => {
                 let parent = String::from_utf8_lossy(dir).into_owned();

@@ -15,8 +15,10 @@ use crate::store::Store;
 use crate::tree::View;
 use crate::tree::view::Found;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -73,6 +75,16 @@ impl<'v> Upper<'v> {
         })
     }
 
+    /// Where the lower root filesystem leads on from the real path `path`: itself if a directory is there, the directory
+    /// that a symbolic link there leads to, else nothing.
+    pub fn lower_dir(&self, path: &[u8]) -> Result<Option<Vec<u8>>, OpError> {
+        let found = match &self.lower {
+            Some(view) => view.find(path, true)?,
+            None => None,
+        };
+        Ok(found.filter(|f| f.is_dir()).map(|f| f.path))
+    }
+
     /// Whether this layer has the directory `path` by now.
     pub fn has_dir(&self, path: &[u8]) -> bool {
         self.dirs.contains_key(path)
@@ -98,7 +110,7 @@ impl<'v> Upper<'v> {
         if !self.has_dir(path) {
             let (dir, name) = self.place(path)?;
             match rustix::fs::mkdirat(&dir, name, Mode::RWXU) {
-                Err(rustix::io::Errno::EXIST) => return Err(not_a_directory(path)),
+                Err(Errno::EXIST) => return Err(not_a_directory(path)),
                 made => made.at("create directory", self.root.show(path))?,
             }
         }
@@ -111,13 +123,6 @@ impl<'v> Upper<'v> {
         if let Some(meta) = self.dirs.get_mut(path) {
             meta.mtime = mtime;
         }
-    }
-
-    /// Hides what the lower root filesystem holds in the directory `path` of this layer (an opaque directory).
-    pub fn set_opaque(&self, path: &[u8]) -> Result<(), OpError> {
-        let dir = self.dir(path)?;
-        set_xattr(dir.as_fd(), OsStr::new("."), xattr::OPAQUE, b"y").at("mark as opaque", self.root.show(path))?;
-        Ok(())
     }
 
     /// Opens a directory of this layer.
@@ -169,9 +174,16 @@ impl<'v> Upper<'v> {
 
 /// Sets owner, mode, attributes and times of `name` in `dir`, in the order that keeps them: a change of owner clears
 /// setuid bits and capabilities, and anything at all changes the times.
-pub fn apply(dir: BorrowedFd<'_>, name: &OsStr, meta: &Meta, kind: FileType) -> rustix::io::Result<()> {
+pub fn apply(dir: BorrowedFd<'_>, name: &OsStr, meta: &Meta, kind: FileType) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
-    rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    match rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::INVAL) => {
+            let owner = format!("{}:{}", meta.uid, meta.gid);
+            let text = format!("owner {owner} lies outside the user namespace's id map (see /etc/subuid, /etc/subgid)");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        other => other?,
+    }
     if kind != FileType::Symlink {
         // chmod follows links, and fchmodat2(2) is younger than the kernels that we run on; `name` was made by us in a
         // directory of ours and is none.
@@ -179,14 +191,14 @@ pub fn apply(dir: BorrowedFd<'_>, name: &OsStr, meta: &Meta, kind: FileType) -> 
         for (key, value) in &meta.xattrs {
             match set_xattr(dir, name, &xattr::stored_name(key), value) {
                 // A file system without such attributes can't be helped; what lies there is read back as it is.
-                Err(rustix::io::Errno::OPNOTSUPP) => {}
+                Err(Errno::OPNOTSUPP) => {}
                 other => other?,
             }
         }
     }
     let time = Timespec { tv_sec: meta.mtime.0, tv_nsec: i64::from(meta.mtime.1) };
     let times = Timestamps { last_access: time, last_modification: time };
-    rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+    Ok(rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 fn set_xattr(dir: BorrowedFd<'_>, name: &OsStr, key: &[u8], value: &[u8]) -> rustix::io::Result<()> {

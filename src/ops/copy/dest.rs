@@ -3,6 +3,7 @@
 
 use super::select::{Pick, Picked};
 use super::words;
+use crate::base::Digest;
 use crate::graph::CopyOp;
 use crate::ops::mkdir::parents;
 use crate::ops::source::{Item, Source, file_name, join, parent};
@@ -26,6 +27,8 @@ pub(super) struct Dest {
     pub exists: bool,
     /// It was written with a `/` at the end: if missing, it is made plainly, and not in the likeness of the source.
     pub slash: bool,
+    /// Digest of what the base has in it: an archive is unpacked onto that.
+    pub node: Option<Digest>,
     /// The directories of the base on the way to it, itself included, the root first.
     pub parents: Vec<Found>,
 }
@@ -73,7 +76,8 @@ pub(super) fn resolve(base: Option<&View<'_>>, op: &CopyOp, picks: &[Pick]) -> R
         .with_help(format!("end the destination with a slash: `{}/`", op.dest))
         .about(&op.dest));
     }
-    Ok(Dest { path, is_dir, exists, slash, parents })
+    let node = existing.and_then(|f| f.entry.child);
+    Ok(Dest { path, is_dir, exists, slash, node, parents })
 }
 
 /// Gives every pick its target.
@@ -225,7 +229,8 @@ fn unresolved(error: TreeError, op: &CopyOp) -> OpError {
     }
 }
 
-fn in_the_way(target: &[u8], is_dir: bool) -> OpError {
+/// A target that is taken by something that can't be replaced.
+pub(super) fn in_the_way(target: &[u8], is_dir: bool) -> OpError {
     let shown = String::from_utf8_lossy(target);
     if is_dir {
         OpError::input("copy-over-directory", format!("cannot replace the directory `/{shown}` with a file"))

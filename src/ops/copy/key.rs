@@ -42,6 +42,10 @@ pub(super) fn preimage(
     for dir in &dest.parents {
         key.part(format!("parent /{}", quote(&dir.path)), describe_dir(dir));
     }
+    if let Some(node) = dest.node.filter(|_| picks.iter().any(|p| matches!(p.what, Picked::Archive(_)))) {
+        // Which of its directories an archive meets is known only once it is unpacked.
+        key.part("below the destination", node.to_string());
+    }
     let entries = entries(op, sources, picks, dest)?;
     match depth_of(&entries) {
         None => entries.iter().for_each(|e| {

@@ -332,10 +332,14 @@ fn create(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<File> {
 }
 
 /// Makes something; if its name is taken, takes away what is there first. A directory stays and is an error.
-fn replacing<T>(dir: BorrowedFd<'_>, name: &OsStr, make: impl Fn() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+pub(super) fn replacing<T>(
+    dir: impl AsFd,
+    name: &OsStr,
+    make: impl Fn() -> rustix::io::Result<T>,
+) -> rustix::io::Result<T> {
     match make() {
         Err(Errno::EXIST) => {
-            rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+            rustix::fs::unlinkat(dir.as_fd(), name, AtFlags::empty())?;
             make()
         }
         other => other,
