@@ -27,7 +27,8 @@ Examples:
   rbuild build -o type=oci,dest=app.tar .             an archive that docker and podman load
   rbuild build -o out .                               the root filesystem as a directory
   id=$(rbuild build -q .)                             the image ID alone
-  rbuild build -f - . < Dockerfile                    the Dockerfile from standard input")]
+  rbuild build -f - . < Dockerfile                    the Dockerfile from standard input
+  rbuild build - < Dockerfile                         the same, without a context")]
 pub struct BuildArgs {
     /// Name the image: NAME[:TAG]; may be given many times
     #[arg(short, long = "tag", value_name = "NAME")]
@@ -89,7 +90,7 @@ pub struct BuildArgs {
     #[arg(long, value_enum, value_name = "KIND")]
     pub snapshotter: Option<Choice>,
 
-    /// The build context: a directory that COPY and ADD read
+    /// The build context: a directory that COPY and ADD read; `-`: none
     #[arg(value_name = "CONTEXT")]
     pub context: PathBuf,
 }

@@ -42,7 +42,10 @@ pub struct CheckArgs {
 /// Reports every mistake; succeeds if there is none.
 pub fn run(args: &CheckArgs, session: &Session) -> Result<(), Failure> {
     let request = args.manifest.request(&args.context, session)?;
-    let ignore = ignore(&args.context, &request.dockerfile)?;
+    let ignore = match &request.context {
+        Some(context) => ignore(context, &request.dockerfile)?,
+        None => None,
+    };
     let options = Options {
         target: request.target.clone(),
         build_args: request.build_args.clone(),

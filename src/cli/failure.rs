@@ -112,10 +112,14 @@ impl Failure {
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Failure {
         match error {
-            BuildError::Dockerfile(diagnostics) => Failure::invalid(diagnostics),
+            BuildError::Dockerfile(diagnostics) => {
+                let mut errors = diagnostics.iter().filter(|d| d.is_error());
+                let code = if errors.all(|d| is_absence(&d.code)) { Code::NotFound } else { Code::Manifest };
+                Failure { code: code as u8, ..Failure::invalid(diagnostics) }
+            }
             BuildError::Step { diagnostic, error } => {
                 let code = match error.error {
-                    OpError::Input { code, .. } if code.ends_with("missing") => Code::NotFound,
+                    OpError::Input { code, .. } if is_absence(code) => Code::NotFound,
                     OpError::Sandbox(SandboxError::Host { .. }) => Code::Host,
                     OpError::Store(_) => Code::Store,
                     _ => Code::Step,
@@ -130,6 +134,11 @@ impl From<BuildError> for Failure {
             BuildError::Interrupted => Failure::new(Code::Interrupted, error),
         }
     }
+}
+
+/// Whether a diagnostic says that something named is not there: by convention its code's last word says so.
+fn is_absence(code: &str) -> bool {
+    code.ends_with("-missing") || code.ends_with("-not-found")
 }
 
 impl From<SecretError> for Failure {

@@ -44,7 +44,7 @@ impl ManifestArgs {
         Ok(BuildRequest {
             root: session.store_root()?,
             dockerfile: read(self.file.as_deref(), context)?,
-            context: Some(context.to_owned()),
+            context: (!is_none(context)).then(|| context.to_owned()),
             contexts: self.contexts()?,
             tags: Vec::new(),
             target: self.target.clone(),
@@ -84,12 +84,11 @@ impl ManifestArgs {
     }
 }
 
-/// Checks that the build context is a directory. `guessed`: `build` was not written out, so that a mistyped command
-/// may have come out as a context.
+/// Checks that the build context is a directory, or `-`: none, with the Dockerfile on standard input. `guessed`: `build`
+/// was not written out, so that a mistyped command may have come out as a context.
 pub fn check_context(context: &Path, guessed: bool) -> Result<(), Failure> {
-    if context.as_os_str() == "-" {
-        return Err(Failure::usage("a context from standard input is not supported")
-            .help("unpack it into a directory and name that; `-f -` reads only the Dockerfile from standard input"));
+    if is_none(context) {
+        return Ok(());
     }
     let text = context.to_string_lossy();
     if text.contains("://") {
@@ -111,7 +110,21 @@ pub fn check_context(context: &Path, guessed: bool) -> Result<(), Failure> {
 /// Reads the Dockerfile: `file` (`-`: standard input), else that of the context directory.
 pub fn read(file: Option<&Path>, context: &Path) -> Result<DockerfileInput, Failure> {
     let (name, bytes, path) = match file {
-        Some(file) if file.as_os_str() == "-" => ("<stdin>".to_owned(), read_stdin()?, None),
+        Some(_) if is_none(context) => {
+            return Err(Failure::usage(
+                "with the context '-' the Dockerfile comes from standard input, and -f is at odds",
+            )
+            .help("name a directory as the context"));
+        }
+        None if is_none(context) => {
+            let bytes = read_stdin()?;
+            if is_archive(&bytes) {
+                return Err(Failure::usage("a context as an archive on standard input is not supported")
+                    .help("unpack it into a directory and name that"));
+            }
+            (STDIN.to_owned(), bytes, None)
+        }
+        Some(file) if file.as_os_str() == "-" => (STDIN.to_owned(), read_stdin()?, None),
         Some(file) => (file.display().to_string(), read_file(file)?, Some(file.to_owned())),
         None => {
             let file = default_file(context)?;
@@ -123,6 +136,20 @@ pub fn read(file: Option<&Path>, context: &Path) -> Result<DockerfileInput, Fail
         return Err(Failure::new(Code::Manifest, format!("{name} is not UTF-8 text: {error}")));
     }
     Ok(DockerfileInput { name, bytes, path })
+}
+
+/// What messages call the Dockerfile from standard input.
+const STDIN: &str = "<stdin>";
+
+/// `-`: no context at all.
+fn is_none(context: &Path) -> bool {
+    context.as_os_str() == "-"
+}
+
+/// Whether it is a tar, plain or packed, as docker takes one for a whole context.
+fn is_archive(bytes: &[u8]) -> bool {
+    let packed: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"BZh"];
+    packed.iter().any(|magic| bytes.starts_with(magic)) || bytes.get(257..262) == Some(b"ustar")
 }
 
 /// `Dockerfile`, else `Containerfile`, of a context directory.
@@ -142,7 +169,7 @@ fn read_stdin() -> Result<Vec<u8>, Failure> {
     if std::io::stdin().is_terminal() {
         report::show("reading the Dockerfile from the terminal; end it with Ctrl-D\n");
     }
-    limited(Path::new("<stdin>"), std::io::stdin().lock())
+    limited(Path::new(STDIN), std::io::stdin().lock())
 }
 
 fn limited(path: &Path, reader: impl Read) -> Result<Vec<u8>, Failure> {
