@@ -98,9 +98,15 @@ fn normalise(text: &str, place: &Place) -> String {
         .replace(&place.path().display().to_string(), "[TEMP]");
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
-        out.push_str(&seconds(line));
+        out.push_str(&ages(&seconds(line)));
     }
     out
+}
+
+/// `56 years ago` becomes `[N] years ago`.
+fn ages(line: &str) -> String {
+    let Some((before, after)) = line.split_once(" years ago") else { return line.to_owned() };
+    format!("{}[N] years ago{after}", before.trim_end_matches(|c: char| c.is_ascii_digit()))
 }
 
 /// `1.23s` and `12ms` become `[T]`.
