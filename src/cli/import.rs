@@ -47,8 +47,8 @@ pub fn run(args: &ImportArgs, session: &Session) -> Result<(), Failure> {
     session.enter_to_write()?;
     let store = session.open_store(Access::Shared)?;
     let cancel = session.watch();
-    let (mut reader, place): (Box<dyn Read>, &Path) = match args.tar.as_os_str() == "-" {
-        true => (Box::new(std::io::stdin().lock()), Path::new("standard input")),
+    let (mut reader, place): (Box<dyn Read + Send>, &Path) = match args.tar.as_os_str() == "-" {
+        true => (Box::new(std::io::stdin()), Path::new("standard input")),
         false => (Box::new(fs::open(&args.tar)?), &args.tar),
     };
     let platform = Platform::default();

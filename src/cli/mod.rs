@@ -15,9 +15,11 @@ mod fsck;
 mod graph;
 mod history;
 mod images;
+mod import;
 mod inspect;
 mod interrupt;
 mod listing;
+mod load;
 mod man;
 mod manifest;
 mod panic;
@@ -88,6 +90,10 @@ enum Command {
     Tag(tag::TagArgs),
     /// Remove images, or names of images
     Rmi(rmi::RmiArgs),
+    /// Read images from an archive that rbuild, docker or podman saved
+    Load(load::LoadArgs),
+    /// Make an image of a root filesystem in a tar
+    Import(import::ImportArgs),
     /// Write images to an archive that docker and podman load
     Save(save::SaveArgs),
     /// Write an image's root filesystem to a tar or a directory
@@ -218,6 +224,8 @@ fn dispatch(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
         Command::History(args) => history::run(args, &session)?,
         Command::Tag(args) => tag::run(args, &session)?,
         Command::Rmi(args) => rmi::run(args, &session)?,
+        Command::Load(args) => load::run(args, &session)?,
+        Command::Import(args) => import::run(args, &session)?,
         Command::Save(args) => save::run(args, &session)?,
         Command::Export(args) => export::run(args, &session)?,
         Command::Diff(args) => diff::run(args, &session)?,
