@@ -84,7 +84,7 @@ fn limits() -> Result<(), Failure> {
 
 fn enter_directory(spec: &Spec) -> Result<(), Failure> {
     if spec.make_cwd {
-        make_directories(&spec.cwd, spec.uid, spec.gid).blame("create working directory", &spec.cwd)?;
+        make_directories(&spec.cwd).blame("create working directory", &spec.cwd)?;
     }
     rustix::process::chdir(spec.cwd.as_str()).blame("change to working directory", &spec.cwd)?;
     // "(unreachable)" would mean a directory outside the root.
@@ -95,14 +95,13 @@ fn enter_directory(spec: &Spec) -> Result<(), Failure> {
     Err(rustix::io::Errno::XDEV).blame("stay inside the root in", &spec.cwd)
 }
 
-fn make_directories(path: &str, uid: u32, gid: u32) -> io::Result<()> {
+fn make_directories(path: &str) -> io::Result<()> {
     let mut made = String::new();
     for name in path.split('/').filter(|name| !name.is_empty()) {
         made.push('/');
         made.push_str(name);
         match rustix::fs::mkdir(&made, Mode::from_raw_mode(0o755)) {
-            Ok(()) => std::os::unix::fs::lchown(&made, Some(uid), Some(gid))?,
-            Err(rustix::io::Errno::EXIST) => {}
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
         }
     }

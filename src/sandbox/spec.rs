@@ -20,7 +20,7 @@ pub struct Spec {
     pub env: Vec<String>,
     /// Working directory inside the root; made if missing when `make_cwd`.
     pub cwd: String,
-    /// Make `cwd` (0755, owner as below) if it is not there (docker run does).
+    /// Make `cwd` (0755, root's) if it is not there, as docker does for containers.
     pub make_cwd: bool,
     /// User id inside.
     pub uid: u32,
