@@ -3,6 +3,7 @@
 mod json;
 mod plain;
 mod quiet;
+mod screen;
 mod state;
 mod tty;
 
@@ -29,7 +30,7 @@ pub enum Style {
 }
 
 /// Redraws per second at most, and how often a live view moves by itself.
-const REDRAWS: u32 = 20;
+const REDRAWS: u8 = 20;
 
 /// Something that shows events.
 trait Renderer: Send {
@@ -108,7 +109,7 @@ fn is_live_terminal() -> bool {
 
 /// The drawing thread.
 fn draw(renderer: &mut dyn Renderer, events: &Receiver<Event>) {
-    let frame = Duration::from_secs(1) / REDRAWS;
+    let frame = Duration::from_secs(1) / u32::from(REDRAWS);
     let mut warnings: Vec<Diagnostic> = Vec::new();
     let mut next = Instant::now() + frame;
     loop {

@@ -3,6 +3,7 @@
 //! What is drawn is computed as plain lines ([`frame`]) and set as one bar's text, so that a frame is one write, never
 //! more lines are live than the terminal has rows, and none is ever wrapped: wrapped and surplus lines leave ghosts.
 
+use super::screen::{self, Screen};
 use super::state::State;
 use super::{REDRAWS, Renderer, seconds};
 use crate::solver::event::{Event, Outcome};
@@ -60,7 +61,8 @@ impl Tty {
 }
 
 fn bar() -> ProgressBar {
-    let target = ProgressDrawTarget::stderr_with_hz(u8::try_from(REDRAWS).unwrap_or(u8::MAX));
+    let screen = Screen::new(std::io::stderr(), screen::size);
+    let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen), REDRAWS);
     let bar = ProgressBar::with_draw_target(None, target);
     match ProgressStyle::with_template("{msg}") {
         Ok(style) => bar.with_style(style),
@@ -119,17 +121,9 @@ fn paint(colour: bool, style: Style, text: &str) -> String {
     if colour { text.style(style).to_string() } else { text.to_owned() }
 }
 
-/// Columns that may be used: the last one stays free, since some terminals wrap when it is written.
+/// Columns that may be used.
 fn width() -> usize {
-    size().0.saturating_sub(1)
-}
-
-/// Columns and rows of the terminal.
-fn size() -> (usize, usize) {
-    rustix::termios::tcgetwinsize(std::io::stderr())
-        .ok()
-        .filter(|size| size.ws_col > 0 && size.ws_row > 0)
-        .map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into()))
+    screen::size().0.saturating_sub(screen::MARGIN)
 }
 
 impl Renderer for Tty {
@@ -168,7 +162,7 @@ impl Renderer for Tty {
         if now.duration_since(self.began) < FIRST_FRAME {
             return;
         }
-        let lines = frame(&self.state, self.began, now, width(), size().1);
+        let lines = frame(&self.state, self.began, now, width(), screen::size().1);
         self.draw(&lines);
     }
 
