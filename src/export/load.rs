@@ -348,10 +348,14 @@ impl Loader<'_> {
     }
 }
 
-/// Names in an index entry's annotations: containerd's full one, else the OCI one, which podman writes in full too.
+/// Names in an index entry's annotations: containerd's full one, else the OCI one, which podman and skopeo write in full
+/// too. The latter is free text (umoci's tags are anything): where it is no image name, the image has none.
 fn index_names(descriptor: &Descriptor) -> Result<Vec<Reference>, ExportError> {
-    let name = descriptor.annotations.get(CONTAINERD_NAME).or_else(|| descriptor.annotations.get(REF_NAME));
-    parse_names(name.into_iter())
+    if let Some(name) = descriptor.annotations.get(CONTAINERD_NAME) {
+        return parse_names(std::iter::once(name));
+    }
+    let name = descriptor.annotations.get(REF_NAME).and_then(|text| text.parse::<Reference>().ok());
+    Ok(name.into_iter().filter(|name| name.digest.is_none()).collect())
 }
 
 fn parse_names<'n>(texts: impl Iterator<Item = &'n String>) -> Result<Vec<Reference>, ExportError> {

@@ -241,3 +241,41 @@ fn a_name_may_be_given_and_an_image_without_one_is_kept() {
     load(&test.store, Input::Stream(&mut &bytes[..]), Some(&name), &platform, &Cancel::new()).unwrap();
     assert_eq!(images::resolve(&test.store, "given:2").unwrap().id, images[0].id);
 }
+
+#[test]
+fn a_ref_name_that_is_no_image_name_leaves_the_image_without_one() {
+    let mut members = saved(Format::Oci);
+    members.remove("manifest.json");
+    let mut index: Value = serde_json::from_slice(&members["index.json"]).unwrap();
+    index["manifests"][0]["annotations"] = json!({ REF_NAME: "Release+1" });
+    members.insert("index.json".into(), index.to_string().into_bytes());
+    let test = store();
+    let images = load_bytes(&test, &tar(&members)).unwrap();
+    assert!(images[0].names.is_empty());
+}
+
+#[test]
+fn a_damaged_archive_gives_an_error_or_a_whole_image() {
+    for whole in [tar(&saved(Format::Oci)), tar(&saved(Format::Docker)), tar(&packed_layers(true))] {
+        let mut at = 1_u64;
+        let test = store();
+        for _ in 0..60 {
+            // A fixed sequence of places and values (Knuth's MMIX constants).
+            at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let mut bytes = whole.clone();
+            let place = (at >> 33) as usize % bytes.len();
+            match at % 3 {
+                0 => bytes.truncate(place),
+                _ => bytes[place] ^= (at >> 24) as u8 | 1,
+            }
+            if let Ok(images) = load_bytes(&test, &bytes) {
+                assert_eq!(crate::export::verify::verify(&test.store).unwrap(), [], "byte {place}");
+                for image in images {
+                    let layers = &image.config.rootfs.diff_ids;
+                    let write = crate::export::rootfs::write_tar;
+                    write(&test.store, layers, &mut io::sink(), &Cancel::new()).unwrap();
+                }
+            }
+        }
+    }
+}
