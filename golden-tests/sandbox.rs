@@ -120,13 +120,15 @@ fn exit_codes() -> Result<(), Failed> {
     let place = Place::new();
     place.busybox()?;
     for (code, command) in [
-        (0, &["true"][..]),
-        (7, &["sh", "-c", "exit 7"]),
-        (137, &["sh", "-c", "kill -9 $$"]),
-        (127, &["no-such-program"]),
-        (126, &["/etc/passwd"]),
+        (0, &["busybox", "true"][..]),
+        (7, &["busybox", "sh", "-c", "exit 7"]),
+        // Without --init the shell would be process 1, which no signal of its own kills.
+        (137, &["--init", "busybox", "sh", "-c", "kill -9 $$"]),
+        (127, &["busybox", "no-such-program"]),
+        (126, &["busybox", "/etc/passwd"]),
+        (125, &["--network", "nonsense", "busybox", "true"]),
     ] {
-        let status = place.rbuild(&["run", "--rm", "busybox"]).args(command).output()?.status;
+        let status = place.rbuild(&["run", "--rm"]).args(command).output()?.status;
         same(&format!("exit code of {command:?}"), status.code(), Some(code))?;
     }
     Ok(())

@@ -7,6 +7,7 @@ use crate::layer::xattr;
 use crate::store::Store;
 use crate::tree::{Rootfs, Trees, View};
 use rustix::fs::{Gid, Mode, Uid};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -25,10 +26,10 @@ impl Snapshotter for Overlay {
     }
 
     fn prepare(&self, store: &Store, trees: &Trees<'_>, base: &Rootfs) -> Result<Snapshot, SnapshotError> {
-        if base.layers.len() > MAX_LAYERS {
-            return Err(SnapshotError::TooDeep(base.layers.len()));
+        let lowers = lowers(store, base)?;
+        if lowers.len() > MAX_LAYERS {
+            return Err(SnapshotError::TooDeep(lowers.len()));
         }
-        let lowers = base.layers.iter().map(|layer| store.layer_fs(layer)).collect::<Result<Vec<_>, _>>()?;
         let dir = store.temp_dir()?;
         let (upper, work) = (dir.path().join("upper"), dir.path().join("work"));
         fs::create_dir_all(&upper)?;
@@ -40,6 +41,22 @@ impl Snapshotter for Overlay {
     fn changes(&self, _: &Store, _: &Trees<'_>, snapshot: &Snapshot) -> Result<PathBuf, SnapshotError> {
         Ok(snapshot.dir.path().join("upper"))
     }
+}
+
+/// The directories of a root filesystem's layers, bottom first. The kernel refuses a directory that it is given twice, and
+/// a layer may well come twice (an empty one does all the time): only the topmost is kept, which shows, hides and removes
+/// all that the ones below it do.
+fn lowers(store: &Store, base: &Rootfs) -> Result<Vec<PathBuf>, SnapshotError> {
+    let mut lowers: Vec<PathBuf> = Vec::with_capacity(base.layers.len());
+    let mut seen = HashSet::new();
+    for layer in base.layers.iter().rev() {
+        let fs = store.layer_fs(layer)?;
+        if seen.insert(fs.clone()) {
+            lowers.push(fs);
+        }
+    }
+    lowers.reverse();
+    Ok(lowers)
 }
 
 /// Gives a new directory the metadata of the image's root: an overlay's root shows the upper directory's.
