@@ -311,8 +311,11 @@ pub fn is_canonical(recipe: &Path, index: &Index) -> Result<bool, IoError> {
 #[derive(Default)]
 struct Pieces {
     run: Hasher,
-    files: Vec<(Digest, Vec<u8>, u64, u64)>,
+    files: Vec<Reference>,
 }
+
+/// The digest of the bytes before it, a path, offset and length.
+type Reference = (Digest, Vec<u8>, u64, u64);
 
 impl Pieces {
     fn raw(&mut self, bytes: &[u8]) {
@@ -325,7 +328,7 @@ impl Pieces {
         }
     }
 
-    fn finish(self) -> (Vec<(Digest, Vec<u8>, u64, u64)>, Digest) {
+    fn finish(self) -> (Vec<Reference>, Digest) {
         (self.files, self.run.finish())
     }
 }

@@ -78,7 +78,7 @@ impl Merge<'_, '_> {
             let length = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
             let name = &rest[..length];
             let inside = |entry: &&Entry| {
-                entry.path[prefix..].starts_with(name) && !entry.path.get(prefix + length).is_some_and(|b| *b != b'/')
+                entry.path[prefix..].starts_with(name) && entry.path.get(prefix + length).is_none_or(|b| *b == b'/')
             };
             let (group, others) = changes.split_at(changes.partition_point(|entry| inside(entry)));
             changes = others;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 /// One difference.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "differences are few and go by quickly; a box would only be in the way")]
 pub enum Change {
     /// Only in the second.
     Added(Vec<u8>, NodeEntry),

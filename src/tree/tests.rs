@@ -244,6 +244,7 @@ fn lost_and_damaged_packs_are_noticed_and_made_again() {
             assert_eq!(found.entry.entry, Entry { path: b"b".to_vec(), mtime: 0, ..entry("f usr/lib/b 2") });
         }
         std::fs::write(&file, &bad).unwrap();
+        assert!(pack::check(&directory, &file).unwrap().is_some(), "byte {position}");
         let removed = Trees::new(&bench.store).repair().unwrap();
         assert!(removed.contains(&file), "byte {position}");
         Trees::new(&bench.store).apply(&Trees::empty(), &base).unwrap();

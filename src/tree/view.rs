@@ -68,7 +68,7 @@ impl<'t> View<'t> {
     /// way is no directory.
     pub fn find(&self, path: &[u8], follow: bool) -> Result<Option<Found>, TreeError> {
         match self.resolve(path, follow)? {
-            Resolved::Found(found) => Ok(Some(found)),
+            Resolved::Found(found) => Ok(Some(*found)),
             Resolved::Missing(_) | Resolved::Blocked(_) => Ok(None),
         }
     }
@@ -77,7 +77,7 @@ impl<'t> View<'t> {
     /// one too), missing ones appended as they are. With it what is there already, if anything is.
     pub fn resolve_for_write(&self, path: &[u8]) -> Result<(Vec<u8>, Option<Found>), TreeError> {
         match self.resolve(path, true)? {
-            Resolved::Found(found) => Ok((found.path.clone(), Some(found))),
+            Resolved::Found(found) => Ok((found.path.clone(), Some(*found))),
             Resolved::Missing(path) => Ok((path, None)),
             Resolved::Blocked(at) => Err(unresolvable(path, format!("'/{}' is no directory", show(&at)))),
         }
@@ -125,7 +125,7 @@ impl<'t> View<'t> {
             }
         }
         Ok(match steps.pop() {
-            Some((_, Some(found))) => Resolved::Found(found),
+            Some((_, Some(found))) => Resolved::Found(Box::new(found)),
             Some((path, None)) => Resolved::Missing(path),
             None => Resolved::Missing(Vec::new()),
         })
@@ -230,7 +230,7 @@ impl<'t> View<'t> {
 
 /// Where a path leads.
 enum Resolved {
-    Found(Found),
+    Found(Box<Found>),
     /// Nothing is there; this is the real path.
     Missing(Vec<u8>),
     /// This, on the way, is no directory.

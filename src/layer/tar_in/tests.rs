@@ -3,6 +3,7 @@
 use super::*;
 use crate::layer::{Index, Kind, recipe, scan, tar_out};
 use proptest::prelude::*;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Builds archives member by member, also such as no tar program writes.
