@@ -98,7 +98,7 @@ fn normalise(text: &str, place: &Place) -> String {
         .replace(&place.path().display().to_string(), "[TEMP]");
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
-        out.push_str(&ages(&seconds(line)));
+        out.push_str(&ages(&log_times(&seconds(line))));
     }
     out
 }
@@ -107,6 +107,16 @@ fn normalise(text: &str, place: &Place) -> String {
 fn ages(line: &str) -> String {
     let Some((before, after)) = line.split_once(" years ago") else { return line.to_owned() };
     format!("{}[N] years ago{after}", before.trim_end_matches(|c: char| c.is_ascii_digit()))
+}
+
+/// The time in `#2 0.123 output of a step` becomes `[T]`.
+fn log_times(line: &str) -> String {
+    let parts: Vec<&str> = line.splitn(4, ' ').collect();
+    let is_time = |word: &str| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    match parts[..] {
+        [mark, step, time, text] if step.starts_with('#') && is_time(time) => format!("{mark} {step} [T] {text}"),
+        _ => line.to_owned(),
+    }
 }
 
 /// `1.23s` and `12ms` become `[T]`.

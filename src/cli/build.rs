@@ -31,7 +31,7 @@ Examples:
   rbuild build - < Dockerfile                         the same, without a context")]
 pub struct BuildArgs {
     /// Name the image: NAME[:TAG]; may be given many times
-    #[arg(short, long = "tag", value_name = "NAME")]
+    #[arg(short, long = "tag", value_name = "NAME", value_parser = values::tag)]
     pub tags: Vec<String>,
 
     /// Which Dockerfile, and what it is given.

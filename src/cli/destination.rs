@@ -34,6 +34,8 @@ where
         .prefix(".rbuild-")
         .permissions(mode)
         .tempfile_in(directory)
+        // Its own message would name the temporary file.
+        .map_err(|e| io::Error::from(e.kind()))
         .at("create a file in", directory)?;
     write(file.as_file_mut())?;
     file.persist(path).map_err(|e| IoError { act: "rename into place", path: path.to_owned(), source: e.error })?;

@@ -7,9 +7,10 @@ use crate::container;
 use crate::export::images;
 use crate::store::Access;
 use crate::store::gc::Policy;
+use crate::store::usage::Class;
 use crate::tree::Trees;
 use crate::ui::table::size;
-use crate::ui::{out, report};
+use crate::ui::{out, report, sanitize};
 use clap::Args;
 
 /// Arguments of `prune`.
@@ -45,6 +46,10 @@ pub struct PruneArgs {
     #[arg(long)]
     dry_run: bool,
 
+    /// Name every single thing
+    #[arg(short, long)]
+    verbose: bool,
+
     /// Accepted as docker has it; nothing is asked anyway
     #[arg(short, long, hide = true)]
     force: bool,
@@ -75,8 +80,16 @@ pub fn run(args: &PruneArgs, session: &Session) -> Result<(), Failure> {
     };
     let trees = Trees::new(&store);
     let plan = store.plan_gc(&policy, &mut |live| upkeep::dead_trees(&trees, live))?;
-    for item in &plan.items {
-        out::line(&format!("{} {}", item.class, crate::ui::sanitize::line(&item.name)))?;
+    for class in Class::ALL {
+        let total = plan.total(class);
+        if total.count > 0 {
+            out::line(&format!("{class}: {}, {}", total.count, size(total.bytes)))?;
+        }
+    }
+    if args.verbose {
+        for item in &plan.items {
+            out::line(&sanitize::line(&format!("{} {}", item.class, item.name)))?;
+        }
     }
     if args.dry_run {
         out::line(&format!("Would be reclaimed: {}", size(plan.bytes)))?;

@@ -5,6 +5,7 @@ use super::failure::Failure;
 use crate::base::IoError;
 use crate::base::fs::{self, Context};
 use crate::graph::Network;
+use crate::image::Reference;
 use crate::pipeline::{Output, OutputKind};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::io::Read;
@@ -290,6 +291,15 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| bad())?;
     number.checked_mul(1 << shift).ok_or_else(bad)
+}
+
+/// For clap: a name that an image may be given, as written.
+pub fn tag(text: &str) -> Result<String, String> {
+    match text.parse::<Reference>() {
+        Ok(name) if name.digest.is_some() => Err("a name to be given carries no digest".into()),
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.reason),
+    }
 }
 
 /// The variable that dates what is built (reproducible-builds.org).
