@@ -111,10 +111,10 @@ fn ages(line: &str) -> String {
 
 /// The time in `#2 0.123 output of a step` becomes `[T]`.
 fn log_times(line: &str) -> String {
-    let parts: Vec<&str> = line.splitn(4, ' ').collect();
+    let parts: Vec<&str> = line.splitn(3, ' ').collect();
     let is_time = |word: &str| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.');
     match parts[..] {
-        [mark, step, time, text] if step.starts_with('#') && is_time(time) => format!("{mark} {step} [T] {text}"),
+        [step, time, text] if step.starts_with('#') && is_time(time) => format!("{step} [T] {text}"),
         _ => line.to_owned(),
     }
 }
