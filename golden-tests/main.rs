@@ -4,6 +4,7 @@
 //! `GOLDEN=overwrite` rewrites the expected files. `RBUILD_TEST_REQUIRE=all` turns every skip into a failure.
 
 mod concurrency;
+mod containers;
 mod damage;
 mod env;
 mod examples;
@@ -17,6 +18,7 @@ fn main() {
     let mut trials: Vec<Trial> = Vec::new();
     trials.extend(transcript::trials());
     trials.extend(sandbox::trials());
+    trials.extend(containers::trials());
     trials.extend(concurrency::trials());
     trials.extend(damage::trials());
     trials.extend(examples::trials());

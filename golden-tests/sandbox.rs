@@ -34,6 +34,21 @@ const INSIDE: &[(&str, &str, &str)] = &[
     ("dev-shm-is-writable", "", "echo x > /dev/shm/x && [ -k /dev/shm ]"),
     ("proc-kcore-is-masked", "", "[ $(head -c 1 /proc/kcore 2>/dev/null | wc -c) = 0 ]"),
     ("proc-keys-is-masked", "", "[ $(cat /proc/keys 2>/dev/null | wc -c) = 0 ]"),
+    (
+        "kernel-internals-are-masked",
+        "",
+        "for f in kallsyms iomem interrupts timer_list config.gz sched_debug latency_stats; do [ -z \"$(cat /proc/$f 2>/dev/null)\" ] || exit 1; done; \
+         for d in /proc/acpi /proc/scsi /sys/firmware /sys/kernel/debug /sys/kernel/security; do [ -z \"$(ls $d 2>/dev/null)\" ] || exit 1; done",
+    ),
+    ("root-has-no-devices", "", "grep -q '^[^ ]* [^ ]* [^ ]* [^ ]* / [^ ]*nodev' /proc/self/mountinfo"),
+    (
+        "cgroups-are-read-only",
+        "",
+        "! mkdir /sys/fs/cgroup/x 2>/dev/null && ! mkdir /sys/fs/cgroup/memory/x 2>/dev/null",
+    ),
+    ("init-cannot-be-looked-into", "", "! readlink /proc/1/exe && ! cat /proc/1/environ 2>/dev/null"),
+    ("host-paths-are-not-told", "", "! grep -q rbuild-test /proc/self/mountinfo"),
+    ("steps-are-killed-first-for-memory", "", "[ $(cat /proc/self/oom_score_adj) = 500 ]"),
     ("proc-sys-is-read-only", "", "! echo x > /proc/sys/kernel/domainname"),
     ("proc-sysrq-is-read-only", "", "! echo h > /proc/sysrq-trigger"),
     ("sys-is-read-only", "", "[ ! -d /sys/kernel ] || ! mkdir /sys/kernel/x 2>/dev/null"),
@@ -82,6 +97,11 @@ pub fn trials() -> Vec<Trial> {
     trials.push(trial("sandbox/nothing-is-left-in-the-layer", needs, nothing_left));
     trials.push(trial("sandbox/exit-codes-of-run", needs, exit_codes));
     trials.push(trial("sandbox/descriptors-of-the-caller-do-not-leak", needs, no_leak));
+    trials.push(trial("sandbox/mount-points-leave-no-trace", needs, mount_points));
+    trials.push(trial("sandbox/background-processes-end-with-the-step", needs, background));
+    trials.push(trial("sandbox/dies-with-rbuild", needs, dies_with_rbuild));
+    #[cfg(target_arch = "x86_64")]
+    trials.push(trial("sandbox/foreign-system-calls-are-killed", needs, foreign_abi));
     for snapshotter in ["overlay", "copy"] {
         trials.push(trial(&format!("snapshot/{snapshotter}"), needs, move || snapshot(snapshotter)));
     }
@@ -114,6 +134,94 @@ fn nothing_left() -> Result<(), Failed> {
     place.write("Dockerfile", "FROM busybox\nRUN cat /etc/resolv.conf /etc/hosts > /dev/null\n");
     place.ok(&["build", "-t", "x", "."])?;
     same("differences between the image and its base", place.ok(&["diff", "busybox", "x"])?.trim(), "")
+}
+
+/// Neither where the image hides the names that the sandbox's own lower layer has, nor for mounts of the instruction.
+fn mount_points() -> Result<(), Failed> {
+    for snapshotter in ["overlay", "copy"] {
+        let place = Place::new();
+        place.busybox()?;
+        // A link to nowhere is followed to where it points.
+        std::os::unix::fs::symlink("../run/resolv.conf", place.write("etc/x", "").with_file_name("resolv.conf"))?;
+        let hidden = "FROM busybox\nCOPY etc /etc\nRUN chmod 751 /etc\n";
+        let mounted = "RUN --mount=type=tmpfs,target=/a/b/c --mount=type=tmpfs,target=/etc/new/x [ -d /a/b/c ] && \
+                       [ -f /etc/hosts ] && [ -s /etc/resolv.conf ] && [ $(stat -c %a /etc) = 751 ]\n";
+        let build = |name: &str, text: &str| {
+            place.write("Dockerfile", text);
+            place.ok(&["build", "--snapshotter", snapshotter, "-t", name, "."])
+        };
+        build("base", hidden)?;
+        build("x", &format!("{hidden}{mounted}"))?;
+        same(&format!("what {snapshotter} left"), place.ok(&["diff", "base", "x"])?.trim(), "")?;
+    }
+    Ok(())
+}
+
+/// Whether a process with this argument runs on the host.
+fn runs(argument: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("list processes").flatten();
+    let mut lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    lines.any(|line| line.split(|b| *b == 0).any(|word| word == argument.as_bytes()))
+}
+
+/// An argument that no other process has.
+fn unique_duration() -> String {
+    format!("{}.{}", 4000 + std::process::id(), std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.subsec_nanos()))
+}
+
+fn background() -> Result<(), Failed> {
+    let place = Place::new();
+    place.busybox()?;
+    let duration = unique_duration();
+    place.write("Dockerfile", format!("FROM busybox\nRUN (setsid sleep {duration} >/dev/null 2>&1 &)\n"));
+    place.ok(&["build", "-t", "x", "."])?;
+    same("the background process runs on", runs(&duration), false)
+}
+
+fn dies_with_rbuild() -> Result<(), Failed> {
+    let place = Place::new();
+    place.busybox()?;
+    let duration = unique_duration();
+    place.write("Dockerfile", format!("FROM busybox\nRUN sleep {duration} & sleep {duration}\n"));
+    let mut build = place.rbuild(&["build", "-q", "-t", "x", "."]).spawn()?;
+    let wait_until = |wanted: bool| {
+        let begun = std::time::Instant::now();
+        while runs(&duration) != wanted && begun.elapsed().as_secs() < 20 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        runs(&duration) == wanted
+    };
+    let started = wait_until(true);
+    build.kill()?;
+    build.wait()?;
+    same("the step started", started, true)?;
+    same("the step ended with rbuild", wait_until(false), true)
+}
+
+/// `int 0x80` reaches the 32-bit system calls, which a filter on the 64-bit numbers alone would let through.
+#[cfg(target_arch = "x86_64")]
+fn foreign_abi() -> Result<(), Failed> {
+    // getpid by the 32-bit way, then exit(0) by the 64-bit one.
+    const CODE: [u8; 16] = [0xb8, 20, 0, 0, 0, 0xcd, 0x80, 0xb8, 60, 0, 0, 0, 0x31, 0xff, 0x0f, 0x05];
+    const BASE: u64 = 0x40_0000;
+    let size = 64 + 56 + CODE.len() as u64;
+    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+    for word in [BASE + 120, 64, 0] {
+        elf.extend_from_slice(&u64::to_le_bytes(word));
+    }
+    elf.extend_from_slice(&[0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    elf.extend_from_slice(&[1, 0, 0, 0, 5, 0, 0, 0]);
+    for word in [0, BASE, BASE, size, size, 0x1000] {
+        elf.extend_from_slice(&u64::to_le_bytes(word));
+    }
+    elf.extend_from_slice(&CODE);
+    let place = Place::new();
+    place.busybox()?;
+    place.write("foreign", elf);
+    let killed = 128 + 31;
+    let text = format!("FROM busybox\nCOPY --chmod=755 foreign /foreign\nRUN /foreign; [ $? = {killed} ]\n");
+    place.write("Dockerfile", text);
+    place.ok(&["build", "-t", "x", "."]).map(drop)
 }
 
 fn exit_codes() -> Result<(), Failed> {

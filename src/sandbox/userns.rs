@@ -120,11 +120,13 @@ fn map_single(uid: Uid, gid: Gid) -> io::Result<()> {
 impl Shortage {
     fn new(reason: String, uid: Uid) -> Shortage {
         let name = user_name(uid).unwrap_or_else(|| "NAME".into());
+        let taken = ["/etc/subuid", "/etc/subgid"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
+        let (first, last) = free_range(&taken.concat());
         Shortage {
             reason: format!("only your own user id can be used, files of other users can't be made: {reason}"),
             help: vec![
                 "as root: apt-get install uidmap (it has newuidmap and newgidmap)".into(),
-                format!("as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"),
+                format!("as root: usermod --add-subuids {first}-{last} --add-subgids {first}-{last} {name}"),
             ],
         }
     }
@@ -240,6 +242,16 @@ fn parse_ranges(text: &str, uid: u32, name: Option<&str>) -> Vec<Range> {
         .collect()
 }
 
+/// First and last id of a range behind all that subuid(5) lines give to anyone.
+fn free_range(text: &str) -> (u64, u64) {
+    let end = |line: &str| -> Option<u64> {
+        let mut fields = line.split(':').skip(1).map(|field| field.trim().parse::<u64>().ok());
+        fields.next()??.checked_add(fields.next()??)
+    };
+    let first = text.lines().filter_map(end).max().unwrap_or(0).max(100_000);
+    (first, first + WANTED - 1)
+}
+
 /// The user's name by /etc/passwd, else by `USER`. A static program asks no name service.
 fn user_name(uid: Uid) -> Option<String> {
     let passwd = std::fs::read(Path::new("/etc/passwd")).unwrap_or_default();
@@ -275,6 +287,12 @@ mod tests {
         assert_eq!(parse_ranges(text, 1000, Some("alice")), alice);
         assert_eq!(parse_ranges(text, 7, Some("carol")), []);
         assert_eq!(parse_ranges(text, 1000, None), alice[1..]);
+    }
+
+    #[test]
+    fn the_range_in_the_remedy_is_nobody_elses() {
+        assert_eq!(free_range(""), (100_000, 165_535));
+        assert_eq!(free_range("a:100000:65536\nb:500000:10\nbroken\n"), (500_010, 565_545));
     }
 
     #[test]
