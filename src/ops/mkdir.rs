@@ -115,11 +115,50 @@ pub(super) fn quote(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::quote;
+    use super::{plan, run};
+    use crate::graph::{MkdirOp, StepId};
+    use crate::ops::OpError;
+    use crate::ops::bench::{bench, listing};
+    use crate::tree::Trees;
 
     #[test]
     fn quoted_paths_are_readable_and_never_run_together() {
         assert_eq!(quote("src/größe.c".as_bytes()), "src/größe.c");
         assert_ne!(quote(b"a\xff"), quote(b"a\\xff"));
         assert_eq!(quote(b"a\xff"), "a\\xff");
+    }
+
+    #[test]
+    fn a_workdir_makes_what_is_missing_and_belongs_to_the_user() {
+        let passwd = "etc/passwd f 644 app:x:1000:1001::/home/app:/bin/sh\n";
+        let bench = bench();
+        let trees = Trees::new(&bench.store);
+        for (path, base, expected) in [
+            (
+                "/srv/a/b",
+                &["srv d9:9 700"][..],
+                &["srv d9:9 700", "srv/a d1000:1001 755", "srv/a/b d1000:1001 755"][..],
+            ),
+            ("/link/b", &["real d 755", "link l real"], &["real/b d1000:1001 755", "link l real"]),
+            ("/srv", &["srv d9:9 700"], &["srv d9:9 700"]),
+        ] {
+            let base = bench.rootfs(&trees, &[base, &[passwd]].concat());
+            bench.with(&trees, std::slice::from_ref(&base), |cx, inputs| {
+                let op = MkdirOp { base: StepId(0), path: path.into(), user: "app".into() };
+                let planned = plan(cx, &op, inputs).unwrap();
+                assert!(!planned.is_root);
+                let result = bench.layer(&trees, &base, run(cx, &op, inputs, &planned).unwrap());
+                let lines = listing(&trees, &result);
+                assert!(expected.iter().all(|e| lines.iter().any(|l| l == e)), "{path}: {lines:#?}");
+            });
+        }
+        let base = bench.rootfs(&trees, &["f f 644 F"]);
+        bench.with(&trees, &[base], |cx, inputs| {
+            let at =
+                |path: &str| plan(cx, &MkdirOp { base: StepId(0), path: path.into(), user: String::new() }, inputs);
+            assert!(at("/").unwrap().is_root);
+            assert!(matches!(at("/f"), Err(OpError::Input { code: "workdir-not-a-directory", .. })));
+            assert!(at("/f/x").is_err());
+        });
     }
 }

@@ -1,5 +1,7 @@
 //! How each kind of step is keyed and run.
 
+#[cfg(test)]
+mod bench;
 pub mod context;
 pub mod copy;
 pub mod elf;

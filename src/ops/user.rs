@@ -232,6 +232,8 @@ fn unknown<'n>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::bench::bench;
+    use crate::tree::{Rootfs, Trees};
 
     const PASSWD: &[u8] =
         b"root:x:0:0:root:/root:/bin/sh\n#c:x:9:9::/:\nbroken line\napp:x:1000:1001:App:/home/app:/bin/sh\n\
@@ -271,5 +273,37 @@ mod tests {
         assert_eq!(id("4294967295"), None, "(uid_t)-1");
         assert_eq!(id("+1"), None);
         assert_eq!(id(""), None);
+    }
+
+    #[test]
+    fn users_are_looked_up_in_the_image() {
+        let bench = bench();
+        let trees = Trees::new(&bench.store);
+        let base = bench.rootfs(
+            &trees,
+            &[
+                "etc/passwd f 644 root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n",
+                "etc/group f 644 root:x:0:\nstaff:x:50:app\nwww:x:33:\n",
+            ],
+        );
+        let view = View::new(&trees, &base);
+        let id = |text: &str| resolve(&view, text).map(|i| (i.uid, i.gid, i.groups, i.home));
+        assert_eq!(id("").unwrap(), (0, 0, vec![], "/root".into()));
+        assert_eq!(id("app").unwrap(), (1000, 1001, vec![50], "/home/app".into()));
+        assert_eq!(id("1000").unwrap(), (1000, 1001, vec![50], "/home/app".into()));
+        assert_eq!(id("app:www").unwrap(), (1000, 33, vec![], "/home/app".into()));
+        assert_eq!(id("77").unwrap(), (77, 0, vec![], "/".into()));
+        assert_eq!(id("77:78").unwrap(), (77, 78, vec![], "/".into()));
+        assert!(id("ap").is_err());
+        assert!(id("app:stuff").is_err());
+        assert_eq!(chown(&view, "77").unwrap(), (77, 77));
+        assert_eq!(chown(&view, "app").unwrap(), (1000, 1001));
+        assert_eq!(chown(&view, "app:").unwrap(), (1000, 1001));
+        assert_eq!(chown(&view, "app:staff").unwrap(), (1000, 50));
+        assert!(chown(&view, ":staff").is_err());
+        let empty = Rootfs { layers: Vec::new(), tree: Trees::empty() };
+        let scratch = View::new(&trees, &empty);
+        assert_eq!(resolve(&scratch, "5:6").unwrap().uid, 5);
+        assert!(resolve(&scratch, "app").is_err());
     }
 }

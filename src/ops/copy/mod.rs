@@ -11,7 +11,7 @@
 //! the flags; and what resolving the destination reads of the base (the real path, and the directories above it, which
 //! come up into the layer as they are). With `--link` the base is not read at all, but for names in `--chown`.
 //!
-//! A record keeps the preimage, so it must stay small: up to [`key::PARTS`] files have a part each, and beyond that the files of
+//! A record keeps the preimage, so it must stay small: up to 512 files have a part each, and beyond that the files of
 //! one directory share one, at the deepest level that keeps below that number. A directory of another step is one part
 //! for each of its children, by the digests of the tree: it is not walked before it has to be copied.
 

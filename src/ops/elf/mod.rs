@@ -148,7 +148,8 @@ impl<'s> Loader<'s> {
     ) -> Result<(Vec<u8>, Item, Way), OpError> {
         let machine = objects[0].needs.machine;
         if name.contains(&b'/') {
-            let path = relative(&paths::expand(name, &objects[current].origin, machine).concat_first(name));
+            let ways = paths::expand(name, &objects[current].origin, machine);
+            let path = relative(ways.first().map_or(name, Vec::as_slice));
             return match self.fitting(&path, machine)? {
                 Some(item) => Ok((path, item, Way::Other)),
                 None => Err(self.missing(objects, current, name, &[parent(&path).to_vec()])),
@@ -264,15 +265,4 @@ fn relative(path: &[u8]) -> Vec<u8> {
 /// A file that begins like a program and can't be read as one.
 fn damaged(source: &Source<'_>, item: &Item, reason: &str) -> OpError {
     OpError::input("with-libs-damaged", format!("{} is no whole ELF file: {reason}", source.show(&item.path).display()))
-}
-
-/// The first of the ways to read a path, or the path itself.
-trait First {
-    fn concat_first(self, otherwise: &[u8]) -> Vec<u8>;
-}
-
-impl First for Vec<Vec<u8>> {
-    fn concat_first(self, otherwise: &[u8]) -> Vec<u8> {
-        self.into_iter().next().unwrap_or_else(|| otherwise.to_vec())
-    }
 }
