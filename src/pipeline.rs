@@ -2,6 +2,8 @@
 
 use crate::base::{Cancel, Digest, IoError};
 use crate::diag::{Diagnostic, Source, Span};
+use crate::dockerfile::check::check;
+use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lower::{self, ContextTarget, Lowered, NamedContext};
 use crate::dockerfile::{self, Dockerfile};
 use crate::export::assemble::{self, HistoryLine};
@@ -9,7 +11,7 @@ use crate::export::save::{self, Selected};
 use crate::export::{self, ExportError, images, rootfs};
 use crate::graph::{Graph, Network, Op};
 use crate::image::reference::{Reference, ReferenceError};
-use crate::ops::context::{ContextSpec, Contexts};
+use crate::ops::context::{ContextSpec, Contexts, LocalContext};
 use crate::ops::{Cx, OpError};
 use crate::snapshot::{self, Lazy};
 use crate::solver::event::Event;
@@ -161,8 +163,9 @@ pub fn build(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<BuildRes
     let file = parse(&request.dockerfile, sink)?;
     let store = Store::open(&request.root, Access::Shared)?;
     let trees = Trees::new(&store);
-    let lowered = lower(request, &file, &store, sink)?;
     let contexts = Contexts::open(&store, context_specs(request))?;
+    let ignore = contexts.get(None).map(LocalContext::ignore);
+    let lowered = lower(request, &file, &store, ignore, sink)?;
     let snapshotter = Lazy::new(request.snapshotter);
     // A failed step stops the others by this flag, which is not the caller's: that one says "interrupted".
     let stop = request.cancel.child();
@@ -201,7 +204,7 @@ pub fn build(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<BuildRes
 pub fn graph(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<Graph, BuildError> {
     let file = parse(&request.dockerfile, sink)?;
     let store = Store::open(&request.root, Access::Shared)?;
-    Ok(lower(request, &file, &store, sink)?.graph)
+    Ok(lower(request, &file, &store, None, &|_| {})?.graph)
 }
 
 fn parse(input: &DockerfileInput, sink: &solver::Sink<'_>) -> Result<Dockerfile, BuildError> {
@@ -218,10 +221,12 @@ fn warn(warnings: Vec<Diagnostic>, sink: &solver::Sink<'_>) {
     }
 }
 
+/// Lowers the file, and passes on what the build checks find in it.
 fn lower(
     request: &BuildRequest,
     file: &Dockerfile,
     store: &Store,
+    ignore: Option<&Ignore>,
     sink: &solver::Sink<'_>,
 ) -> Result<Lowered, BuildError> {
     let contexts = request.contexts.iter();
@@ -233,18 +238,24 @@ fn lower(
         network: request.network,
         ..Default::default()
     };
-    let mut lowered =
-        dockerfile::lower(file, &options, &export::StoredImages::new(store)).map_err(BuildError::Dockerfile)?;
+    let images = export::StoredImages::new(store);
+    let mut lowered = dockerfile::lower(file, &options, &images).map_err(BuildError::Dockerfile)?;
+    let (errors, warnings) =
+        check(file, &options, &images, ignore).into_iter().partition::<Vec<_>, _>(Diagnostic::is_error);
+    if !errors.is_empty() {
+        return Err(BuildError::Dockerfile(errors));
+    }
+    lowered.warnings.extend(warnings);
+    lowered.warnings.sort_by_key(|d| d.labels.first().map(|label| label.span));
     warn(std::mem::take(&mut lowered.warnings), sink);
     Ok(lowered)
 }
 
 fn context_specs(request: &BuildRequest) -> Vec<ContextSpec> {
-    let main = request.context.iter().map(|dir| {
-        let own = request.dockerfile.path.as_deref().map(|p| append(p, ".dockerignore"));
-        let ignore_file =
-            own.filter(|p| p.is_file()).or_else(|| Some(dir.join(".dockerignore")).filter(|p| p.is_file()));
-        ContextSpec { name: None, dir: dir.clone(), ignore_file }
+    let main = request.context.iter().map(|dir| ContextSpec {
+        name: None,
+        dir: dir.clone(),
+        ignore_file: ignore_file(request),
     });
     let named = request.contexts.iter().filter_map(|context| {
         let dir = context.dir.clone()?;
@@ -252,6 +263,13 @@ fn context_specs(request: &BuildRequest) -> Vec<ContextSpec> {
         Some(ContextSpec { name: Some(context.name.clone()), dir, ignore_file })
     });
     main.chain(named).collect()
+}
+
+/// The ignore file of the main context: the one named after the Dockerfile and beside it, else the context's own.
+pub fn ignore_file(request: &BuildRequest) -> Option<PathBuf> {
+    let own = request.dockerfile.path.as_deref().map(|path| append(path, ".dockerignore"));
+    let general = request.context.as_deref()?.join(".dockerignore");
+    own.into_iter().chain([general]).find(|path| path.is_file())
 }
 
 fn append(path: &Path, suffix: &str) -> PathBuf {
@@ -262,11 +280,11 @@ fn append(path: &Path, suffix: &str) -> PathBuf {
 
 /// Points at the instruction of a failed step, at the very word if the failure names one.
 fn failure(error: SolveError, graph: &Graph, source: &Source) -> BuildError {
-    if matches!(error.error, OpError::Cancelled) {
+    if matches!(*error.error, OpError::Cancelled) {
         return BuildError::Interrupted;
     }
     let instruction = graph.step(error.step).span.unwrap_or_default();
-    let mut diagnostic = match &error.error {
+    let mut diagnostic = match &*error.error {
         OpError::Input { code, message, notes, help, subject } => {
             let span = subject.as_deref().and_then(|word| find(source, instruction, word)).unwrap_or(instruction);
             let mut diagnostic = Diagnostic::error(code, message.clone(), source, span);
@@ -275,15 +293,8 @@ fn failure(error: SolveError, graph: &Graph, source: &Source) -> BuildError {
             diagnostic
         }
         OpError::Failed { .. } => Diagnostic::error("step-failed", error.error.to_string(), source, instruction),
-        other => {
-            let mut diagnostic = Diagnostic::error("step-failed", other.to_string(), source, instruction);
-            let mut cause = std::error::Error::source(other);
-            while let Some(reason) = cause {
-                diagnostic.notes.push(reason.to_string());
-                cause = reason.source();
-            }
-            diagnostic
-        }
+        // These say their cause themselves.
+        other => Diagnostic::error("step-failed", other.to_string(), source, instruction),
     };
     diagnostic.notes.insert(0, format!("in step {}", error.label));
     BuildError::Step { diagnostic: Box::new(diagnostic), error: Box::new(error) }

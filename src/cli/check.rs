@@ -10,10 +10,10 @@ use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lower::{BaseImage, Images, NamedContext, NotFound, Options};
 use crate::dockerfile::{lower, parse};
 use crate::image::ImageConfig;
-use crate::pipeline::{BuildContext, DockerfileInput};
+use crate::pipeline::{self, BuildContext, BuildRequest};
 use crate::ui::report;
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -42,10 +42,7 @@ pub struct CheckArgs {
 /// Reports every mistake; succeeds if there is none.
 pub fn run(args: &CheckArgs, session: &Session) -> Result<(), Failure> {
     let request = args.manifest.request(&args.context, session)?;
-    let ignore = match &request.context {
-        Some(context) => ignore(context, &request.dockerfile)?,
-        None => None,
-    };
+    let ignore = ignore(&request)?;
     let options = Options {
         target: request.target.clone(),
         build_args: request.build_args.clone(),
@@ -72,20 +69,11 @@ fn named(context: &BuildContext) -> NamedContext {
     NamedContext { name: context.name.clone(), target: context.target.clone() }
 }
 
-/// The ignore file that a build would use.
-fn ignore(context: &Path, dockerfile: &DockerfileInput) -> Result<Option<Ignore>, Failure> {
-    let own = dockerfile.path.as_ref().map(|path| {
-        let mut name = path.clone().into_os_string();
-        name.push(".dockerignore");
-        PathBuf::from(name)
-    });
-    for path in own.into_iter().chain([context.join(".dockerignore")]) {
-        let Some(bytes) = fs::read_if_exists(&path)? else { continue };
-        let name = path.display();
-        let ignore = Ignore::parse(&String::from_utf8_lossy(&bytes));
-        return ignore.map(Some).map_err(|e| Failure::new(Code::Manifest, format!("{name}: {e}")));
-    }
-    Ok(None)
+/// The rules of the ignore file that a build would use.
+fn ignore(request: &BuildRequest) -> Result<Option<Ignore>, Failure> {
+    let Some(path) = pipeline::ignore_file(request) else { return Ok(None) };
+    let ignore = Ignore::parse(&String::from_utf8_lossy(&fs::read(&path)?));
+    ignore.map(Some).map_err(|e| Failure::new(Code::Manifest, format!("{}: {e}", path.display())))
 }
 
 /// Base images of which nothing is known but that they fit: what a file says about itself can be checked with them.

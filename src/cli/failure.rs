@@ -118,7 +118,7 @@ impl From<BuildError> for Failure {
                 Failure { code: code as u8, ..Failure::invalid(diagnostics) }
             }
             BuildError::Step { diagnostic, error } => {
-                let code = match error.error {
+                let code = match *error.error {
                     OpError::Input { code, .. } if is_absence(code) => Code::NotFound,
                     OpError::Sandbox(SandboxError::Host { .. }) => Code::Host,
                     OpError::Store(_) => Code::Store,

@@ -157,7 +157,9 @@ mod tests {
             cmd: Some(strings(cmd)),
             ..Execution::default()
         };
-        let table: &[(&[&str], &[&str], Option<&str>, &[&str], Option<&[&str]>)] = &[
+        /// The image's entrypoint and command, `--entrypoint`, the arguments, and what runs.
+        type Row<'t> = (&'t [&'t str], &'t [&'t str], Option<&'t str>, &'t [&'t str], Option<&'t [&'t str]>);
+        let table: &[Row<'_>] = &[
             (&["e"], &["c"], None, &[], Some(&["e", "c"])),
             (&["e"], &["c"], None, &["x", "y"], Some(&["e", "x", "y"])),
             (&[], &["c", "d"], None, &[], Some(&["c", "d"])),

@@ -118,7 +118,7 @@ mod tests {
     use super::{plan, run};
     use crate::graph::{MkdirOp, StepId};
     use crate::ops::OpError;
-    use crate::ops::bench::{bench, listing};
+    use crate::ops::fixture::{bench, listing};
     use crate::tree::Trees;
 
     #[test]

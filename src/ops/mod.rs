@@ -1,10 +1,10 @@
 //! How each kind of step is keyed and run.
 
-#[cfg(test)]
-mod bench;
 pub mod context;
 pub mod copy;
 pub mod elf;
+#[cfg(test)]
+mod fixture;
 pub mod key;
 pub mod mkdir;
 pub mod run;

@@ -232,7 +232,7 @@ fn unknown<'n>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::bench::bench;
+    use crate::ops::fixture::bench;
     use crate::tree::{Rootfs, Trees};
 
     const PASSWD: &[u8] =

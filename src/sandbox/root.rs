@@ -206,10 +206,10 @@ fn place(root: BorrowedFd<'_>, target: &str) -> io::Result<Place> {
                 place.missing.push(name);
                 for name in todo {
                     if name == ".." {
-                        place.missing.pop().map(drop)
+                        place.missing.pop();
                     } else {
-                        Some(place.missing.push(name))
-                    };
+                        place.missing.push(name);
+                    }
                 }
                 return Ok(place);
             }

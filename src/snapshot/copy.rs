@@ -214,7 +214,7 @@ impl Times {
 }
 
 fn mtime(stat: &Stat) -> (i64, u64) {
-    (stat.st_mtime, stat.st_mtime_nsec as u64)
+    (stat.st_mtime, stat.st_mtime_nsec)
 }
 
 fn timestamps((seconds, nanoseconds): (i64, u64)) -> Timestamps {
@@ -262,13 +262,13 @@ impl Copied {
             Some((line[slash + 1..].to_vec(), number))
         });
         let stat = rustix::fs::stat(path).at("look at", path)?;
-        Ok(Copied { inodes: lines.collect(), complete: (stat.st_ctime, stat.st_ctime_nsec as u64) })
+        Ok(Copied { inodes: lines.collect(), complete: (stat.st_ctime, stat.st_ctime_nsec) })
     }
 
     /// Whether nothing can have happened at `path`. Times have the grain of the kernel's tick, so one that equals the
     /// end of the copying may be after it.
     fn untouched(&self, path: &[u8], stat: &Stat) -> bool {
-        self.inodes.get(path) == Some(&stat.st_ino) && (stat.st_ctime, stat.st_ctime_nsec as u64) < self.complete
+        self.inodes.get(path) == Some(&stat.st_ino) && (stat.st_ctime, stat.st_ctime_nsec) < self.complete
     }
 }
 

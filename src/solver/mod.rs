@@ -50,7 +50,7 @@ pub struct SolveError {
     pub label: String,
     /// Why.
     #[source]
-    pub error: OpError,
+    pub error: Box<OpError>,
 }
 
 /// Receives events from all threads.
@@ -142,7 +142,7 @@ impl Solver<'_> {
                     Err(error) => {
                         self.cx.cancel.cancel();
                         // A step that was cancelled because another one failed is not the failure to report.
-                        if failure.is_none() || matches!(failure, Some(SolveError { error: OpError::Cancelled, .. })) {
+                        if failure.as_ref().is_none_or(|f: &SolveError| matches!(*f.error, OpError::Cancelled)) {
                             failure = Some(error);
                         }
                     }
@@ -155,7 +155,7 @@ impl Solver<'_> {
         }
         if let Some(step) = self.graph.steps.iter().find(|s| self.solved[s.id.index()].get().is_none()) {
             self.report_unsolved(step.id);
-            return Err(SolveError { step: step.id, label: step.label.clone(), error: OpError::Cancelled });
+            return Err(SolveError { step: step.id, label: step.label.clone(), error: Box::new(OpError::Cancelled) });
         }
         Ok(())
     }
@@ -190,7 +190,7 @@ impl Solver<'_> {
             Err(error) => {
                 let outcome = if matches!(error, OpError::Cancelled) { Outcome::Cancelled } else { Outcome::Failed };
                 self.finished(step.id, outcome, None, None, begin.elapsed().as_millis() as u64);
-                Err(SolveError { step: step.id, label: step.label.clone(), error })
+                Err(SolveError { step: step.id, label: step.label.clone(), error: Box::new(error) })
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::{Case, check};
 use crate::graph::CopyOp;
 use crate::ops::OpError;
-use crate::ops::bench::{bench, copy_op};
+use crate::ops::fixture::{bench, copy_op};
 use std::fs;
 
 /// A tar archive of these members: `PATH d MODE`, `PATH f MODE TEXT`, `PATH l TARGET`.

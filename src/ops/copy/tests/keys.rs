@@ -2,7 +2,7 @@
 
 use crate::base::Digest;
 use crate::graph::CopyOp;
-use crate::ops::bench::{bench, copy_from, copy_op, mode, sketch};
+use crate::ops::fixture::{bench, copy_from, copy_op, mode, sketch};
 use std::fs;
 
 #[test]

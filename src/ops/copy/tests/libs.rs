@@ -3,8 +3,8 @@
 use super::super::plan;
 use crate::graph::CopyOp;
 use crate::ops::OpError;
-use crate::ops::bench::{Bench, bench, copy_op, mode, sketch};
 use crate::ops::elf::sample::Sample;
+use crate::ops::fixture::{Bench, bench, copy_op, mode, sketch};
 use crate::tree::Trees;
 use std::fs;
 

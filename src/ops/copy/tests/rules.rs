@@ -5,7 +5,7 @@ use super::{Case, check};
 use crate::graph::{CopyOp, CopySource};
 use crate::layer::{Kind, scan};
 use crate::ops::OpError;
-use crate::ops::bench::{bench, copy_from, copy_op, sketch};
+use crate::ops::fixture::{bench, copy_from, copy_op, sketch};
 use crate::tree::Trees;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
