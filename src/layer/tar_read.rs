@@ -196,7 +196,8 @@ impl Tape {
 
 /// Takes over what the parser resolved and checks what it let pass.
 fn member(entry: &ParsedEntry<'_>, sparse: Option<(Vec<(u64, u64)>, u64)>) -> Result<Member, String> {
-    let mut mtime = i64::try_from(entry.mtime).map_err(|_| "a modification time is out of range")?;
+    // GNU tar writes times before 1970 as negative binary numbers, of which the parser gives the low 64 bits.
+    let mut mtime = entry.mtime.cast_signed();
     let mut size = None;
     for record in entry.pax.map(tar_core::PaxExtensions::new).into_iter().flatten() {
         let record = record.map_err(|e| e.to_string())?;

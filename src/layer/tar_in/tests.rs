@@ -303,7 +303,7 @@ name é"
         truncate -s 100000 tree/hole
         head -c 2500000 /dev/urandom > tree/big
         chown 1234:5678 tree/empty; chmod 6755 tree/d/file; chmod 1777 tree/d; chmod 500 tree/d/sub
-        touch -d @0 tree/empty; touch -d @1500000000.75 tree/big; touch -h -d @7 tree/link; touch -d @1600000000 tree/d"#;
+        touch -d @0 tree/empty; touch -d @-100.5 tree/hole; touch -d @1500000000.75 tree/big; touch -h -d @7 tree/link; touch -d @1600000000 tree/d"#;
     let status =
         Command::new("bash").args(["-c", script]).current_dir(dir).stderr(std::process::Stdio::null()).status();
     assert!(status.unwrap().success());
