@@ -152,12 +152,14 @@ pub fn apply(reader: &mut (dyn Read + Send), dest: &Path, options: &Options<'_>)
         parent: None,
         dirs: BTreeMap::new(),
         unnamed: BTreeSet::new(),
+        opaque: BTreeSet::new(),
         contents: Known::new(),
         recipe,
         entries: 0,
         bytes: 0,
     };
     let ((), diff_id, tar_size) = with_tape(reader, |tape| applier.run(tape))?;
+    applier.drop_idle_whiteouts()?;
     applier.finish_dirs()?;
     if let Some(recipe) = applier.recipe {
         recipe.finish()?;
@@ -184,6 +186,7 @@ struct Applier<'a> {
     /// Directories get their metadata last: writing in them changes their times, and default ACLs would be inherited.
     dirs: BTreeMap<Vec<u8>, Meta>,
     unnamed: BTreeSet<Vec<u8>>,
+    opaque: BTreeSet<Vec<u8>>,
     contents: Known,
     recipe: Option<recipe::Writer>,
     entries: u64,

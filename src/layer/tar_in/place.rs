@@ -17,8 +17,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 impl Applier<'_> {
-    pub(super) fn mark_opaque(&self, fd: &OwnedFd, path: &[u8]) -> Result<(), IoError> {
+    pub(super) fn mark_opaque(&mut self, fd: &OwnedFd, path: &[u8]) -> Result<(), IoError> {
         let shown = self.root.show(path);
+        self.opaque.insert(path.to_vec());
         // Attributes need a descriptor that is open for more than looking.
         let fd = rustix::fs::openat(fd, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Bits::empty())
             .at("open directory", &shown)?;
@@ -44,6 +45,21 @@ impl Applier<'_> {
         if opaque {
             let fd = open_dir(parent, name).at("open directory", &shown)?;
             self.mark_opaque(&fd, path)?;
+        }
+        Ok(())
+    }
+
+    /// Removes whiteouts below opaque directories, where they hide nothing. Overlayfs does not look for whiteouts in a
+    /// directory that only one layer has: it would list their names, and then not find them.
+    pub(super) fn drop_idle_whiteouts(&mut self) -> Result<(), ApplyError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        for path in std::mem::take(&mut self.opaque) {
+            match self.root.open_with(&path, flags, Bits::empty(), ResolveFlags::NO_SYMLINKS) {
+                Ok(dir) => drop_whiteouts(&dir).at("remove whiteouts in", self.root.show(&path))?,
+                // A later member replaced it.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                Err(e) => return Err(failed(e, "open directory", self.root.show(&path))),
+            }
         }
         Ok(())
     }
@@ -213,6 +229,21 @@ pub(super) fn kind_of(parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<Opti
 pub(super) fn open_dir(parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Bits::empty())
+}
+
+fn drop_whiteouts(dir: &OwnedFd) -> rustix::io::Result<()> {
+    for name in names(dir)? {
+        let name = OsStr::from_bytes(&name);
+        match kind_of(dir, name)? {
+            Some((FileType::CharacterDevice, 0)) => rustix::fs::unlinkat(dir, name, AtFlags::empty())?,
+            Some((FileType::Directory, _)) => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                drop_whiteouts(&rustix::fs::openat(dir, name, flags, Bits::empty())?)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The names in a directory.
