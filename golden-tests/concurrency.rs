@@ -45,7 +45,7 @@ fn build(place: &Place) -> Result<BTreeMap<String, String>, Failed> {
     outcomes(&format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
 }
 
-fn ran<'o>(outcomes: &'o BTreeMap<String, String>) -> Vec<&'o str> {
+fn ran(outcomes: &BTreeMap<String, String>) -> Vec<&str> {
     outcomes.iter().filter(|(_, o)| matches!(o.as_str(), "ran" | "same")).map(|(l, _)| l.as_str()).collect()
 }
 
