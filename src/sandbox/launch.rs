@@ -293,3 +293,56 @@ fn killed(signal: i32) -> Exit {
     }
     Exit::Signal { signal, oom }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn nobody_can_write_to_the_program_that_sandboxes_are_started_with() {
+        let write = |fd: &OwnedFd| {
+            let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            File::options().write(true).open(path).and_then(|mut file| file.write_all(b"x"))
+        };
+        assert_eq!(write(&sealed_copy_of_program().unwrap()).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        // The mount takes a privilege that the test may lack; where it is made it holds.
+        match readonly_mount_of_program() {
+            Ok(mount) => assert_eq!(write(&mount).unwrap_err().raw_os_error(), Some(libc::EROFS)),
+            Err(e) => assert_eq!(e.raw_os_error(), Some(libc::EPERM)),
+        }
+    }
+
+    #[test]
+    fn a_stub_that_was_put_to_use_stays_and_times_come_back_where_nothing_else_happened() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = crate::base::root::Root::open(dir.path()).unwrap();
+        let time = |path: &std::path::Path| {
+            let stat = rustix::fs::stat(path).unwrap();
+            (stat.st_mtime, stat.st_mtime_nsec as i64)
+        };
+        let before = time(dir.path());
+        let stub = |name: &str| {
+            let stat = rustix::fs::stat(dir.path().join(name)).unwrap();
+            let id = (stat.st_dev, stat.st_ino);
+            Stub { path: name.into(), id, before, after: time(dir.path()) }
+        };
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        let empty = stub("file");
+        remove_stub(&root, &empty).unwrap();
+        assert!(!dir.path().join("file").exists());
+        assert_eq!(time(dir.path()), before);
+
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        let used = stub("file");
+        std::fs::write(dir.path().join("file"), "contents").unwrap();
+        remove_stub(&root, &used).unwrap();
+        assert!(dir.path().join("file").exists());
+
+        std::fs::remove_file(dir.path().join("file")).unwrap();
+        std::fs::create_dir(dir.path().join("file")).unwrap();
+        remove_stub(&root, &used).unwrap();
+        assert!(dir.path().join("file").is_dir(), "another inode of that name is not the stub");
+    }
+}

@@ -6,7 +6,10 @@ use super::sys;
 use super::wire::{Blame, Failure};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -71,47 +74,53 @@ pub(super) struct OverlayDirs<'a> {
 /// Mounts an overlay (kernel's Documentation/filesystems/overlayfs.rst), detached, with `userxattr`, so that opaque
 /// marks have the same form with and without privilege, and `volatile`: the upper directory is synced when it is
 /// published, and worthless before. `redirect_dir` and `metacopy` are off with `userxattr`; with either an upper
-/// directory would not be a complete layer.
-pub(super) fn overlay(dirs: &OverlayDirs<'_>, volatile: bool) -> Result<OwnedFd, Failure> {
-    // Descriptors by name: the strings stay short however long the store's path is (256 bytes is the limit), and
-    // the sandbox's mountinfo tells nothing of the host's directories.
-    let by_name = |fd: BorrowedFd<'_>| format!("/proc/self/fd/{}", fd.as_raw_fd());
+/// directory would not be a complete layer. `stage` is an attached directory of the sandbox's own.
+pub(super) fn overlay(dirs: &OverlayDirs<'_>, stage: &OwnedFd) -> Result<OwnedFd, Failure> {
+    match overlay_by_layer(dirs) {
+        // Linux before 6.8 knows no `lowerdir+`. If that was not the reason, the first failure says more.
+        Err(failure) if failure.errno == libc::EINVAL => overlay_by_string(dirs, stage).map_err(|_| failure),
+        result => result,
+    }
+}
+
+/// Names a directory to the kernel by its descriptor: the strings stay short however long the store's path is, and the
+/// sandbox's mountinfo tells nothing of the host's directories.
+fn by_descriptor(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+fn overlay_by_layer(dirs: &OverlayDirs<'_>) -> Result<OwnedFd, Failure> {
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).blame("open file system", "overlay")?;
-    configure(&context, "overlay", "source", "overlay")?;
-    configure(&context, "overlay", "userxattr", "")?;
-    if volatile {
-        configure(&context, "overlay", "volatile", "")?;
+    for (key, value) in [("source", "overlay"), ("userxattr", ""), ("volatile", "")] {
+        configure(&context, "overlay", key, value)?;
     }
-    match append_lowers(&context, &dirs.lowers, by_name) {
-        Ok(()) => {}
-        Err(failure) if failure.errno == libc::EINVAL => joined_lowers(&context, &dirs.lowers, by_name)?,
-        Err(failure) => return Err(failure),
+    for lower in &dirs.lowers {
+        configure(&context, "overlay", "lowerdir+", &by_descriptor(*lower))?;
     }
-    configure(&context, "overlay", "upperdir", &by_name(dirs.upper))?;
-    configure(&context, "overlay", "workdir", &by_name(dirs.work))?;
+    configure(&context, "overlay", "upperdir", &by_descriptor(dirs.upper))?;
+    configure(&context, "overlay", "workdir", &by_descriptor(dirs.work))?;
     create(&context, "overlay", NODEV)
 }
 
-/// One layer at a time, as Linux has it since 6.8.
-fn append_lowers(
-    context: &OwnedFd,
-    lowers: &[BorrowedFd<'_>],
-    by_name: impl Fn(BorrowedFd<'_>) -> String,
-) -> Result<(), Failure> {
-    for lower in lowers {
-        configure(context, "overlay", "lowerdir+", &by_name(*lower))?;
+/// All layers in the one page of options that mount(2) takes: some 230. That call only makes attached mounts, so what it
+/// made is cloned and taken off again.
+fn overlay_by_string(dirs: &OverlayDirs<'_>, stage: &OwnedFd) -> Result<OwnedFd, Failure> {
+    let lowers: Vec<String> = dirs.lowers.iter().map(|fd| by_descriptor(*fd)).collect();
+    let (upper, work) = (by_descriptor(dirs.upper), by_descriptor(dirs.work));
+    let options = format!("userxattr,volatile,lowerdir={},upperdir={upper},workdir={work}", lowers.join(":"));
+    let options = CString::new(options).map_err(io::Error::from).blame("mount file system", "overlay")?;
+    match rustix::fs::mkdirat(stage, "overlay", Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno).blame("create directory", "overlay"),
     }
-    Ok(())
-}
-
-/// All layers in one string, for older kernels; room for some fifteen.
-fn joined_lowers(
-    context: &OwnedFd,
-    lowers: &[BorrowedFd<'_>],
-    by_name: impl Fn(BorrowedFd<'_>) -> String,
-) -> Result<(), Failure> {
-    let joined: Vec<String> = lowers.iter().map(|fd| by_name(*fd)).collect();
-    configure(context, "overlay", "lowerdir", &joined.join(":"))
+    let target = format!("{}/overlay", by_descriptor(stage.as_fd()));
+    rustix::mount::mount("overlay", target.as_str(), "overlay", MountFlags::NODEV, Some(options.as_c_str()))
+        .blame("mount file system", "overlay")?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mounted = rustix::fs::openat(stage, "overlay", flags, Mode::empty()).blame("open", "the mounted overlay")?;
+    let tree = clone_tree(mounted, 0, "the overlay")?;
+    rustix::mount::unmount(target.as_str(), UnmountFlags::DETACH).blame("detach", "the mounted overlay")?;
+    Ok(tree)
 }
 
 /// A detached copy of the mount tree at an opened file or directory, with more attributes set on all of it.

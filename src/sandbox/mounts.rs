@@ -75,7 +75,7 @@ fn one(placed: &Placed, number: usize, new: &NewRoot) -> Result<(), Failure> {
             let work = new.stage.directory(&format!("work-{number}"))?;
             repeat_top(&lower, &upper, source)?;
             let dirs = OverlayDirs { lowers: vec![lower.as_fd()], upper: upper.as_fd(), work: work.as_fd() };
-            put(new, &mountfd::overlay(&dirs, true)?, target, true)
+            put(new, &mountfd::overlay(&dirs, &new.stage.dir)?, target, true)
         }
         What::Masked => masked(new, target),
         What::ReadOnly => match mountfd::beneath(&new.dir, target)? {

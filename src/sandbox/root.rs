@@ -80,7 +80,7 @@ pub(super) fn make(root: &RootMount, plan: &[Placed]) -> Result<NewRoot, Failure
                 upper: upper.as_fd(),
                 work: work.as_fd(),
             };
-            let mut mount = mountfd::overlay(&dirs, true)?;
+            let mut mount = mountfd::overlay(&dirs, &stage.dir)?;
             let missing = missing(&mount, plan)?;
             if !missing.is_empty() {
                 let stubs = stage.directory("stubs")?;
@@ -91,7 +91,7 @@ pub(super) fn make(root: &RootMount, plan: &[Placed]) -> Result<NewRoot, Failure
                 drop(mount);
                 forget_volatile(&work)?;
                 dirs.lowers.insert(0, stubs.as_fd());
-                mount = mountfd::overlay(&dirs, true)?;
+                mount = mountfd::overlay(&dirs, &stage.dir)?;
             }
             attach_root(&mount, &stage)?;
             Ok(NewRoot { dir: mount, stage, stubs: Vec::new() })
@@ -205,10 +205,10 @@ fn place(root: BorrowedFd<'_>, target: &str) -> io::Result<Place> {
             Err(Errno::NOENT) => {
                 place.missing.push(name);
                 for name in todo {
-                    if name == ".." {
-                        place.missing.pop();
-                    } else {
+                    if name != ".." {
                         place.missing.push(name);
+                    } else if place.missing.pop().is_none() {
+                        place.existing.pop();
                     }
                 }
                 return Ok(place);
@@ -370,6 +370,7 @@ mod tests {
             ("/etc/hosts", &["usr", "etc"], &["hosts"]),
             ("/etc/resolv.conf", &[], &["run", "resolve", "stub.conf"]),
             ("/../../etc/./a/../b", &["usr", "etc"], &["b"]),
+            ("/etc/a/../../x", &["usr"], &["x"]),
         ];
         for (target, existing, missing) in table {
             let found = place(fd.as_fd(), target).unwrap();
