@@ -10,7 +10,7 @@
 
 use super::mountfd::{self, OverlayDirs};
 use super::plan::{Placed, What, inside_earlier};
-use super::wire::{Blame, Failure, Stub};
+use super::wire::{Blame, Failure, Inode, Stub};
 use crate::snapshot::RootMount;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -271,8 +271,8 @@ pub(super) fn make_missing(
         let mtime = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|s| (s.st_mtime, s.st_mtime_nsec as i64));
         let before = mtime(parent)?;
         let made = if directory { make_dir(parent.as_fd(), name)? } else { make_file(parent.as_fd(), name)? };
-        let stat = rustix::fs::fstat(&made)?;
-        Ok((made, Stub { path, id: (stat.st_dev, stat.st_ino), before, after: mtime(parent)? }))
+        let inode = Inode::of(&made, OsStr::new(""))?;
+        Ok((made, Stub { path, inode, before, after: mtime(parent)? }))
     }
     let place = place(root.as_fd(), target).blame("resolve", target)?;
     if place.missing.is_empty() {

@@ -5,13 +5,15 @@
 //! inheritable descriptor would reach whatever other program is being started at that moment.
 
 use super::SandboxError;
+use rustix::fs::{AtFlags, StatxFlags};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::ffi::OsStr;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 /// The act of a [`Failure`] that has an explanation of its own.
@@ -41,14 +43,28 @@ pub(super) enum Report {
     Killed(i32),
 }
 
+/// Which inode it is, among those that had the number one after the other: number, and birth time in seconds and
+/// nanoseconds (0 on file systems that keep none).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Inode(u64, i64, u32);
+
+impl Inode {
+    /// That of a name in a directory, or of the directory itself for an empty name.
+    pub fn of(dir: impl AsFd, name: &OsStr) -> rustix::io::Result<Inode> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+        let stat = rustix::fs::statx(dir, name, flags, StatxFlags::INO | StatxFlags::BTIME)?;
+        Ok(Inode(stat.stx_ino, stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec))
+    }
+}
+
 /// A mount point that was made because it was missing, to be removed when the sandbox is gone if it is still that
 /// inode and still empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stub {
     /// Path relative to the root, no links in it.
     pub path: Vec<u8>,
-    /// Device and inode.
-    pub id: (u64, u64),
+    /// See [`Inode`].
+    pub inode: Inode,
     /// Modification time of the directory that holds it, before and after: seconds and nanoseconds.
     pub before: (i64, i64),
     /// See `before`.
@@ -152,7 +168,6 @@ pub(super) fn receive<T: DeserializeOwned>(socket: &UnixStream) -> io::Result<Op
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     #[test]
     fn frames_arrive_in_order_and_bring_their_descriptor() {
