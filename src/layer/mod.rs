@@ -3,6 +3,7 @@
 
 pub(crate) mod codec;
 pub mod compress;
+pub mod device;
 pub mod entry;
 pub mod index;
 pub mod mode;

@@ -1,7 +1,7 @@
 //! From a written directory (an overlay's upper, or a layer's `fs/`) to an index, reading each file once.
 
 use super::pump::{self, BIG};
-use super::xattr::{self, Xattrs};
+use super::xattr::{self, Marks, Xattrs};
 use super::{Entry, Index, Kind, tar_out};
 use crate::base::fs::Context;
 use crate::base::root::Root;
@@ -68,6 +68,8 @@ struct Loaded {
     /// A small file's contents, when they are needed, and their digest.
     bytes: Vec<u8>,
     content: Option<Digest>,
+    /// What a file stands in for.
+    device: Option<Kind>,
 }
 
 fn walk(fs: &Path, known: &Known, mut tar: Option<&mut Hasher>, cancel: &Cancel) -> Result<Index, IoError> {
@@ -90,8 +92,9 @@ fn walk(fs: &Path, known: &Known, mut tar: Option<&mut Hasher>, cancel: &Cancel)
             xattrs: std::mem::take(&mut loaded.xattrs),
         };
         let size = seen.stat.st_size as u64;
-        match FileType::from_raw_mode(seen.stat.st_mode) {
-            FileType::RegularFile => {
+        match (FileType::from_raw_mode(seen.stat.st_mode), loaded.device.take()) {
+            (_, Some(device)) => entry.kind = device,
+            (FileType::RegularFile, None) => {
                 if let Some(first) = firsts.get(&key).map(|i| &entries[*i]) {
                     entry.xattrs.clone_from(&first.xattrs);
                     let Kind::File { size, content } = first.kind else { return Err(changed(&root, &seen.path)) };
@@ -128,13 +131,13 @@ fn walk(fs: &Path, known: &Known, mut tar: Option<&mut Hasher>, cancel: &Cancel)
                 entries.push(entry);
                 return Ok(());
             }
-            FileType::Directory => {
+            (FileType::Directory, _) => {
                 entry.xattrs.clone_from(&seen.xattrs);
                 entry.kind = Kind::Dir { opaque: seen.opaque };
             }
-            FileType::Symlink => entry.kind = Kind::Symlink(std::mem::take(&mut loaded.target)),
-            FileType::Fifo => entry.kind = Kind::Fifo,
-            kind => {
+            (FileType::Symlink, _) => entry.kind = Kind::Symlink(std::mem::take(&mut loaded.target)),
+            (FileType::Fifo, _) => entry.kind = Kind::Fifo,
+            (kind, _) => {
                 let (major, minor) = (rustix::fs::major(seen.stat.st_rdev), rustix::fs::minor(seen.stat.st_rdev));
                 entry.kind = match kind {
                     FileType::BlockDevice => Kind::Block { major, minor },
@@ -183,7 +186,7 @@ fn enumerate(root: &Root, cancel: &Cancel) -> Result<Vec<Seen>, IoError> {
         let shown = root.show(&dir);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let fd = root.open_with(&dir, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).at("open directory", &shown)?;
-        let (xattrs, opaque) = xattr::read(&fd, &shown)?;
+        let (xattrs, Marks { opaque, .. }) = xattr::read(&fd, &shown)?;
         match place {
             Some(place) => {
                 let this: &mut Seen = &mut seen[place];
@@ -241,9 +244,13 @@ fn load(root: &Root, seen: &Seen, known: Option<&Digest>, with_tar: bool) -> Res
     match FileType::from_raw_mode(seen.stat.st_mode) {
         FileType::RegularFile => {
             let mut file = open_regular(root, &seen.path)?;
-            let (xattrs, _) = xattr::read(&file, &shown())?;
+            let (xattrs, Marks { device, .. }) = xattr::read(&file, &shown())?;
             let size = seen.stat.st_size as u64;
-            let mut loaded = Loaded { xattrs, content: known.copied(), ..Loaded::default() };
+            if device.is_some() && size != 0 {
+                let reason = "a file with contents stands for no device";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason)).at("read", shown());
+            }
+            let mut loaded = Loaded { xattrs, content: known.copied(), device, ..Loaded::default() };
             if size < BIG && (with_tar || known.is_none()) {
                 loaded.bytes = read_exactly(&mut file, size).at("read", shown())?;
                 loaded.content.get_or_insert_with(|| Digest::of(&loaded.bytes));

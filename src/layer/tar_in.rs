@@ -10,7 +10,7 @@ use super::mode::ModeChange;
 use super::scan::{Known, WHITEOUT_PREFIX};
 use super::tar_out::OPAQUE_NAME;
 use super::tar_read::{Member, Tape, with_tape};
-use super::{recipe, xattr};
+use super::{device, recipe, xattr};
 use crate::base::fs::Context;
 use crate::base::root::Root;
 use crate::base::{Cancel, Digest, Hasher, IoError};
@@ -472,15 +472,11 @@ impl Applier<'_> {
         self.enter(dir, member)?;
         let name = OsStr::from_bytes(name);
         let shown = self.root.show(path);
-        let device = rustix::fs::makedev(major, minor);
-        let make = |parent: &OwnedFd| rustix::fs::mknodat(parent, name, kind, Bits::empty(), device);
-        match self.replacing(path, name, make)? {
-            Err(Errno::PERM) if kind != FileType::Fifo => {
-                let reason = format!("it is the device {major}:{minor}, which only the real root user can make");
-                return Err(refused(&member.path, reason));
-            }
-            made => made.at("create device", &shown)?,
-        }
+        let make = |parent: &OwnedFd| match kind {
+            FileType::Fifo => rustix::fs::mknodat(parent, name, kind, Bits::empty(), 0),
+            _ => device::make(parent, name, kind, (major, minor)),
+        };
+        self.replacing(path, name, make)?.at("create device", &shown)?;
         self.finish_named(name, meta, false, &shown)
     }
 }

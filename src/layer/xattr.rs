@@ -4,6 +4,7 @@
 //! itself sets under that prefix the kernel stores one level deeper, as `user.overlay.overlay.` (Documentation/
 //! filesystems/overlayfs.rst, "Nesting overlayfs mounts"); here it is brought back to the name that the step used.
 
+use super::{Kind, device};
 use crate::base::IoError;
 use crate::base::fs::Context;
 use rustix::fs::XattrFlags;
@@ -30,6 +31,8 @@ enum Meaning {
     Image(Vec<u8>),
     /// The mark of an opaque directory, if its value is `y`.
     Opaque,
+    /// The mark of a file that stands in for a device.
+    Device,
     /// Overlayfs's own, or of this machine only (`security.selinux`, `trusted.*`).
     Local,
 }
@@ -37,6 +40,9 @@ enum Meaning {
 fn meaning(name: &[u8]) -> Meaning {
     if name == OPAQUE {
         return Meaning::Opaque;
+    }
+    if name == device::MARK {
+        return Meaning::Device;
     }
     if let Some(rest) = name.strip_prefix(ESCAPED) {
         return Meaning::Image([MARK, rest].concat());
@@ -74,14 +80,23 @@ fn normal_value(name: &[u8], value: Vec<u8>) -> Vec<u8> {
     value
 }
 
-/// Reads the attributes of an open file or directory: those of the image, and whether it is marked opaque.
-pub fn read(fd: impl AsFd, path: &Path) -> Result<(Xattrs, bool), IoError> {
+/// What our own attributes on a file of a layer directory say of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// A directory that hides what lower layers hold in it.
+    pub opaque: bool,
+    /// A file that stands in for this device (see [`super::device`]).
+    pub device: Option<Kind>,
+}
+
+/// Reads the attributes of an open file or directory: those of the image, and our own.
+pub fn read(fd: impl AsFd, path: &Path) -> Result<(Xattrs, Marks), IoError> {
     let fd = fd.as_fd();
     gather(path, |buffer| rustix::fs::flistxattr(fd, buffer), |name, buffer| rustix::fs::fgetxattr(fd, name, buffer))
 }
 
 /// The same for something that can't be opened without effect (a device, a named pipe), by its own path.
-pub fn read_unopened(path: &Path) -> Result<(Xattrs, bool), IoError> {
+pub fn read_unopened(path: &Path) -> Result<(Xattrs, Marks), IoError> {
     gather(
         path,
         |buffer| rustix::fs::llistxattr(path, buffer),
@@ -93,10 +108,10 @@ fn gather(
     path: &Path,
     list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
     get: impl Fn(&[u8], &mut [u8]) -> rustix::io::Result<usize>,
-) -> Result<(Xattrs, bool), IoError> {
+) -> Result<(Xattrs, Marks), IoError> {
     let mut small = [0; 256];
     let names = match list(&mut small) {
-        Ok(0) | Err(rustix::io::Errno::NOTSUP) => return Ok((Xattrs::new(), false)),
+        Ok(0) | Err(rustix::io::Errno::NOTSUP) => return Ok((Xattrs::new(), Marks::default())),
         Ok(n) => small[..n].to_vec(),
         Err(rustix::io::Errno::RANGE) => {
             // The kernel's limit on a list (XATTR_LIST_MAX).
@@ -107,7 +122,7 @@ fn gather(
         }
         Err(e) => return Err(e).at("list extended attributes of", path),
     };
-    let (mut xattrs, mut opaque) = (Xattrs::new(), false);
+    let (mut xattrs, mut marks) = (Xattrs::new(), Marks::default());
     for name in names.split(|b| *b == 0).filter(|name| !name.is_empty()) {
         let meaning = meaning(name);
         if meaning == Meaning::Local {
@@ -119,7 +134,14 @@ fn gather(
         value.truncate(n);
         value.shrink_to_fit();
         match meaning {
-            Meaning::Opaque => opaque = value == b"y",
+            Meaning::Opaque => marks.opaque = value == b"y",
+            Meaning::Device => {
+                let unknown = || {
+                    let text = format!("its mark '{}' stands for no device", value.escape_ascii());
+                    io::Error::new(io::ErrorKind::InvalidData, text)
+                };
+                marks.device = Some(device::parse(&value).ok_or_else(unknown).at("read", path)?);
+            }
             Meaning::Image(name) => {
                 if name.contains(&b'=') || std::str::from_utf8(&name).is_err() {
                     let text = format!("a layer's tar cannot hold the name '{}'", name.escape_ascii());
@@ -133,7 +155,7 @@ fn gather(
         }
     }
     xattrs.sort();
-    Ok((xattrs, opaque))
+    Ok((xattrs, marks))
 }
 
 /// Sets an image's attributes on an open file or directory of a layer directory.
@@ -162,6 +184,8 @@ mod tests {
             (&b"user.overlay.opaque"[..], Meaning::Opaque),
             (b"user.overlay.origin", Meaning::Local),
             (b"user.overlay.impure", Meaning::Local),
+            (b"user.overlay.rbuild.node", Meaning::Device),
+            (b"user.overlay.overlay.rbuild.node", image(b"user.overlay.rbuild.node")),
             (b"user.overlay.overlay.opaque", image(b"user.overlay.opaque")),
             (b"user.overlay.overlay.overlay.x", image(b"user.overlay.overlay.x")),
             (b"user.overlayx", image(b"user.overlayx")),

@@ -9,7 +9,7 @@ use super::{RootMount, Snapshot, SnapshotError, Snapshotter};
 use crate::base::fs::{self, Context};
 use crate::base::root::Root;
 use crate::base::{Digest, Hasher, IoError};
-use crate::layer::{Entry, Kind, xattr};
+use crate::layer::{Entry, Kind, device, xattr};
 use crate::store::Store;
 use crate::tree::view::Found;
 use crate::tree::{Rootfs, TreeError, Trees, View};
@@ -138,7 +138,7 @@ fn materialise(
             let kind =
                 if matches!(entry.kind, Kind::Char { .. }) { FileType::CharacterDevice } else { FileType::BlockDevice };
             match rustix::fs::mknodat(&dir, name, kind, mode, rustix::fs::makedev(*major, *minor)) {
-                // Without privilege an empty file keeps the place; untouched, it is never looked at again.
+                // Without privilege an unmarked empty file keeps the place, as in an overlay.
                 Err(Errno::PERM) => rustix::fs::mknodat(&dir, name, FileType::RegularFile, mode, 0),
                 other => other,
             }
@@ -325,7 +325,7 @@ fn touched(root: &Root, now: &Listing, base: &Base) -> Result<BTreeSet<Vec<u8>>,
         let same = match base.entries.get(path) {
             None => false,
             Some(_) if base.copied.untouched(path, stat) => true,
-            Some(entry) => mtime(stat) == base.times.get(path)? && same(root, path, stat, entry)?,
+            Some(entry) => mtime(stat) == base.times.get(path)? && same(root, path, stat, entry, base)?,
         };
         if !same {
             out.insert(path.clone());
@@ -354,17 +354,20 @@ fn removed<'t>(now: &Listing, then: &'t BTreeMap<Vec<u8>, Entry>) -> Vec<&'t [u8
 }
 
 /// Whether what stands at `path` is what the base has there, times aside.
-fn same(root: &Root, path: &[u8], stat: &Stat, entry: &Entry) -> Result<bool, IoError> {
+fn same(root: &Root, path: &[u8], stat: &Stat, entry: &Entry, base: &Base) -> Result<bool, IoError> {
     let kind = FileType::from_raw_mode(stat.st_mode);
     let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    // The empty file that was put in a device's place, and no other.
+    let stand_in =
+        || kind == FileType::RegularFile && stat.st_size == 0 && base.copied.inodes.get(path) == Some(&stat.st_ino);
     let alike = match &entry.kind {
         Kind::File { size, .. } | Kind::HardLink { size, .. } => {
             kind == FileType::RegularFile && stat.st_size as u64 == *size
         }
         Kind::Dir { .. } => kind == FileType::Directory,
         Kind::Symlink(_) => kind == FileType::Symlink,
-        Kind::Char { major, minor } => kind == FileType::CharacterDevice && device == (*major, *minor),
-        Kind::Block { major, minor } => kind == FileType::BlockDevice && device == (*major, *minor),
+        Kind::Char { major, minor } => (kind == FileType::CharacterDevice && device == (*major, *minor)) || stand_in(),
+        Kind::Block { major, minor } => (kind == FileType::BlockDevice && device == (*major, *minor)) || stand_in(),
         Kind::Fifo => kind == FileType::Fifo,
         Kind::Whiteout => false,
     };
@@ -416,6 +419,10 @@ impl Writer<'_> {
         let shown = self.from.show(path);
         let (from, to) = (self.from.parent_of(path), self.to.parent_of(path));
         if let (Some((from, name)), Some((to, _))) = (from.at("open", &shown)?, to.at("open", &shown)?) {
+            if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+                // Outside an overlay the step could make any file pass for a device.
+                device::unmark(open_to_change(&from, name).at("open", &shown)?).at("take a mark off", &shown)?;
+            }
             rustix::fs::renameat(&from, name, &to, name).at("move", &shown)?;
         }
         Ok(())
@@ -481,74 +488,4 @@ fn copy_metadata(from: impl AsFd, stat: &Stat, to: impl AsFd, shown: &Path) -> R
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A root with `files`, copied as far as the record of it goes, and some time later.
-    fn copied(files: &[&str]) -> (tempfile::TempDir, Root, Copied) {
-        let dir = tempfile::tempdir().unwrap();
-        let top = dir.path().join(ROOT);
-        for file in files {
-            let path = top.join(file);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, file).unwrap();
-        }
-        // Longer than the grain of change times.
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        let root = Root::open(&top).unwrap();
-        let record = dir.path().join(INODES);
-        write_inodes(&record, &list(&root).unwrap()).unwrap();
-        let copied = Copied::read(&record).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        (dir, root, copied)
-    }
-
-    fn doubtful(root: &Root, copied: &Copied) -> Vec<String> {
-        let now = list(root).unwrap();
-        let doubtful = now.iter().filter(|(path, stat)| !copied.untouched(path, stat));
-        doubtful.map(|(path, _)| String::from_utf8(path.clone()).unwrap()).collect()
-    }
-
-    #[test]
-    fn what_was_written_to_or_made_anew_is_not_taken_for_untouched() {
-        let (_dir, root, copied) = copied(&["a/f", "b/f", "c", "d", "new\nline"]);
-        assert_eq!(doubtful(&root, &copied), Vec::<String>::new());
-        let top = root.path();
-        std::fs::write(top.join("c"), "c").unwrap();
-        // Set back, the modification time says nothing; the change time does.
-        let old = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
-        File::options().write(true).open(top.join("c")).unwrap().set_times(old).unwrap();
-        std::fs::write(top.join("e"), "").unwrap();
-        assert_eq!(doubtful(&root, &copied), ["c", "e"]);
-    }
-
-    #[test]
-    fn directories_that_changed_places_are_seen_by_what_they_hold() {
-        let (_dir, root, copied) = copied(&["a/f", "b/f"]);
-        let path = |name: &str| root.path().join(name);
-        std::fs::rename(path("a"), path("t")).unwrap();
-        std::fs::rename(path("b"), path("a")).unwrap();
-        std::fs::rename(path("t"), path("b")).unwrap();
-        // The files' own change times are as old as ever.
-        assert_eq!(doubtful(&root, &copied), ["a", "a/f", "b", "b/f"]);
-    }
-
-    #[test]
-    fn removals_are_told_once_at_their_top() {
-        let entry = |path: &str| Entry {
-            path: path.into(),
-            kind: Kind::Dir { opaque: false },
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-            mtime: 0,
-            xattrs: Vec::new(),
-        };
-        let paths = ["dir", "dir/a", "dir/sub", "dir/sub/x", "file", "kept", "kept/b", "was-dir", "was-dir/c"];
-        let then = paths.iter().map(|p| (p.as_bytes().to_vec(), entry(p))).collect();
-        let (_dir, root, _) = copied(&["kept/other", "was-dir"]);
-        let now = list(&root).unwrap();
-        let removed: Vec<_> = removed(&now, &then).into_iter().map(|p| std::str::from_utf8(p).unwrap()).collect();
-        assert_eq!(removed, ["dir", "file", "kept/b"]);
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use crate::ops::{Cx, OpError, Written};
 use crate::store::statcache::StatKey;
 use crate::tree::View;
 use rayon::prelude::*;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -170,14 +170,11 @@ impl Writer<'_, '_> {
     ) -> Result<Option<Digest>, OpError> {
         let shown = source.show(&item.path);
         let node = |kind: FileType, device: (u32, u32)| -> Result<(), OpError> {
-            let mode = Mode::from_raw_mode(0o600);
-            let made = replacing(dir, name, || rustix::fs::mknodat(dir, name, kind, mode, makedev(device.0, device.1)));
-            match made {
-                Err(Errno::PERM) => Err(OpError::input("copy-device", format!("{} is a device", shown.display()))
-                    .note("making devices needs the capability MKNOD, which a rootless build has not")
-                    .with_help("leave it out with .dockerignore or --exclude, or build as root")),
-                other => Ok(other.at("create a copy of", &shown)?),
-            }
+            let made = replacing(dir, name, || match kind {
+                FileType::Fifo => rustix::fs::mknodat(dir, name, kind, Mode::RUSR | Mode::WUSR, 0),
+                _ => crate::layer::device::make(dir, name, kind, device),
+            });
+            Ok(made.at("create a copy of", &shown)?)
         };
         let kind = match &item.what {
             What::File { .. } => return self.file(source, item, looks, dir, name),
