@@ -166,8 +166,11 @@ mod tests {
         let trees = Trees::new(&test.store);
         let base = layer(&test.store, &["etc", "etc/a=1", "etc/b=2", "usr", "usr/x=3"]);
         let own = [
-            layer(&test.store, &["etc", "-etc/a", "new", "new/f=4", "new/g<-new/f", "-usr"]),
-            layer(&test.store, &["etc", "etc/c->b", "usr", "usr/y=5", "new", "-new/g"]),
+            layer(
+                &test.store,
+                &["etc", "-etc/a", "new", "new/f=4", "new/g<-new/f", "new/h<-new/f", "new/i<-new/f", "-usr"],
+            ),
+            layer(&test.store, &["etc", "etc/c->b", "usr", "usr/y=5", "new", "-new/f", "-new/g"]),
         ];
         let merged = squash(&test.store, &trees, &[base], &own, &Cancel::new()).unwrap();
         let expected = trees.of_layers(&[base, own[0], own[1]]).unwrap();

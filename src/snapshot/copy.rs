@@ -8,7 +8,7 @@ use super::overlay::like_root;
 use super::{RootMount, Snapshot, SnapshotError, Snapshotter};
 use crate::base::fs::{self, Context};
 use crate::base::root::Root;
-use crate::base::{Digest, Hasher, IoError};
+use crate::base::{Hasher, IoError};
 use crate::layer::{Entry, Kind, device, xattr};
 use crate::store::Store;
 use crate::tree::view::Found;
@@ -50,9 +50,8 @@ impl Snapshotter for Copy {
         let root = Root::open(&path)?;
         let times = Times::of(store, base)?;
         let mut directories: Vec<Vec<u8>> = Vec::new();
-        let mut firsts = Groups::new();
         view.walk(&view.root()?, &mut |found| {
-            materialise(&root, &view, found, &times, &mut firsts)?;
+            materialise(&root, &view, found, &times)?;
             if found.is_dir() {
                 directories.push(found.path.clone());
             }
@@ -94,17 +93,8 @@ impl Snapshotter for Copy {
     }
 }
 
-/// First name and contents of a group of hard links → the name that was copied for it.
-type Groups = HashMap<(Vec<u8>, Digest), Vec<u8>>;
-
 /// Makes one entry of the base in the copy.
-fn materialise(
-    root: &Root,
-    view: &View<'_>,
-    found: &Found,
-    times: &Times,
-    firsts: &mut Groups,
-) -> Result<(), TreeError> {
+fn materialise(root: &Root, view: &View<'_>, found: &Found, times: &Times) -> Result<(), TreeError> {
     let entry = &found.entry.entry;
     let shown = root.show(&found.path);
     let Some((dir, name)) = root.parent_of(&found.path).at("open the directory of", &shown)? else { return Ok(()) };
@@ -114,21 +104,13 @@ fn materialise(
             rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o700)).at("create directory", &shown)?;
             Some(open_to_change(&dir, name).at("open", &shown)?)
         }
-        Kind::File { content, .. } => {
-            firsts.insert((found.path.clone(), *content), found.path.clone());
-            Some(copy_file(&dir, name, view, found, &shown)?)
-        }
-        Kind::HardLink { first, content, .. } => {
-            // A later layer may have hidden or replaced the first name. Then this one stands for the group.
-            let made = firsts.entry((first.clone(), *content)).or_insert_with(|| found.path.clone());
-            if *made == found.path {
-                Some(copy_file(&dir, name, view, found, &shown)?)
-            } else {
-                let first = root.parent_of(made).at("open the directory of", &shown)?;
-                let Some((first_dir, first_name)) = first else { return Ok(()) };
-                rustix::fs::linkat(&first_dir, first_name, &dir, name, AtFlags::empty()).at("link", &shown)?;
-                return Ok(());
-            }
+        Kind::File { .. } => Some(copy_file(&dir, name, view, found, &shown)?),
+        Kind::HardLink { first, .. } => {
+            // The walk is in path order, and so are the names of a group.
+            let first = root.parent_of(first).at("open the directory of", &shown)?;
+            let Some((first_dir, first_name)) = first else { return Ok(()) };
+            rustix::fs::linkat(&first_dir, first_name, &dir, name, AtFlags::empty()).at("link", &shown)?;
+            return Ok(());
         }
         Kind::Symlink(target) => {
             rustix::fs::symlinkat(OsStr::from_bytes(target), &dir, name).at("create link", &shown)?;

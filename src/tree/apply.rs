@@ -1,7 +1,8 @@
 //! Applying a layer to a tree: new nodes along the changed paths, references to all others.
 
+use super::links;
 use super::node::{Node, NodeEntry, directory};
-use super::pack::{NewPlace, Writer};
+use super::pack::{Links, NewPlace, Writer};
 use super::{TreeError, Trees};
 use crate::base::Digest;
 use crate::layer::{Entry, Index, Kind};
@@ -13,7 +14,14 @@ const MAX_DEPTH: usize = 1000;
 
 /// See [`Trees::apply`].
 pub(super) fn apply(trees: &Trees<'_>, base: &Digest, index: &Index) -> Result<Digest, TreeError> {
-    let mut entries: Vec<&Entry> = index.entries.iter().collect();
+    let (groups, listed) = trees.groups(base)?;
+    let links = links::after(&groups, index);
+    let mut restated = Vec::new();
+    for name in links.restated {
+        let below = exact(trees, base, &name.path)?.ok_or(TreeError::Missing(*base))?;
+        restated.push(name.entry(&below.entry));
+    }
+    let mut entries: Vec<&Entry> = index.entries.iter().chain(&restated).collect();
     // Sorted by components, what lies in a directory follows it without a gap ('-' sorts before '/' in plain bytes).
     entries.sort_by(|a, b| by_components(&a.path, &b.path));
     let root = entries.first().copied().filter(|entry| entry.path.is_empty());
@@ -35,6 +43,10 @@ pub(super) fn apply(trees: &Trees<'_>, base: &Digest, index: &Index) -> Result<D
         return Ok(tree);
     }
     let mut writer = merge.writer;
+    writer.links(match (links.groups, listed) {
+        (None, Some(pack)) => Links::Of(pack),
+        (groups, _) => Links::Own(groups.unwrap_or_default()),
+    });
     for other in writer.others().to_vec() {
         for deeper in &trees.pack(other)?.others {
             writer.depend(*deeper);
@@ -43,6 +55,22 @@ pub(super) fn apply(trees: &Trees<'_>, base: &Digest, index: &Index) -> Result<D
     let pack = writer.publish(&trees.store().trees_dir(), tree, offset)?;
     trees.packs.put(pack.this, Arc::new(pack));
     Ok(tree)
+}
+
+/// What a tree has at exactly this path.
+fn exact(trees: &Trees<'_>, tree: &Digest, path: &[u8]) -> Result<Option<NodeEntry>, TreeError> {
+    let mut node = trees.root(tree)?;
+    let mut found: Option<NodeEntry> = None;
+    for name in path.split(|b| *b == b'/') {
+        if let Some(dir) = &found {
+            node = trees.child(dir)?;
+        }
+        found = node.get(name).cloned();
+        if found.is_none() {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 fn by_components(a: &[u8], b: &[u8]) -> Ordering {

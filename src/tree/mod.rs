@@ -2,6 +2,7 @@
 
 mod apply;
 pub mod diff;
+mod links;
 pub mod node;
 pub mod pack;
 pub mod view;
@@ -13,6 +14,7 @@ use crate::base::fs::{read_if_exists, write_atomic};
 use crate::base::{Digest, IoError};
 use crate::layer::Index;
 use crate::store::{Store, StoreError};
+use links::Groups;
 use pack::{Pack, PackRef, Place};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -208,15 +210,29 @@ impl<'s> Trees<'s> {
         }
     }
 
+    /// The hard links of a tree, and the pack that lists them (`None`: there are none).
+    fn groups(&self, tree: &Digest) -> Result<(Groups, Option<PackRef>), TreeError> {
+        if *tree == Trees::empty() {
+            return Ok((Groups::new(), None));
+        }
+        let holder = self.pack_of(tree)?.links_in();
+        let pack = self.pack(holder)?;
+        let groups = pack.links().or_else(|_| self.lost(&pack))?;
+        let holder = (!groups.is_empty()).then_some(holder);
+        Ok((groups, holder))
+    }
+
+    /// A damaged pack counts as absent: out of the way, so that it is made again.
+    fn lost<T>(&self, pack: &Pack) -> Result<T, TreeError> {
+        lock(&self.complete).clear();
+        crate::base::fs::remove_file(pack::path(&self.store.trees_dir(), &pack.this.tree))?;
+        Err(TreeError::Missing(pack.this.tree))
+    }
+
     fn read_node(&self, pack: &Pack, offset: u64, digest: &Digest) -> Result<Arc<Node>, TreeError> {
         match pack.node(offset, digest) {
             Ok(node) => Ok(self.nodes.put(*digest, Arc::new(node))),
-            Err(_) => {
-                // A damaged pack counts as absent: out of the way, so that it is made again.
-                lock(&self.complete).clear();
-                crate::base::fs::remove_file(pack::path(&self.store.trees_dir(), &pack.this.tree))?;
-                Err(TreeError::Missing(pack.this.tree))
-            }
+            Err(_) => self.lost(pack),
         }
     }
 

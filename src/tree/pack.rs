@@ -1,11 +1,13 @@
 //! Nodes on disk: one file per tree, with the nodes that are new in it and where to find the others.
 //!
 //! `trees/HEX`, HEX being the digest of the tree (its root node): magic, the pack's id (sha256 of all that follows),
-//! the offset of the root node, the packs it refers to (tree and id of each), then the nodes. A node is its bytes
+//! the offset of the root node, the packs it refers to (tree and id of each), the number of the pack that lists the
+//! tree's hard links (0: this one, and then the list as a string), then the nodes. A node is its bytes
 //! behind their length, then for each directory in it the number of a pack (0: this one) and an offset there. So every
 //! node is one step away, however many layers made the tree. A node is believed only if its bytes have the digest
 //! that named it; packs are derived data and are made again from layers when one is lost.
 
+use super::links::{self, Groups};
 use super::node::Node;
 use crate::base::fs::{Context, read_if_exists, remove_file, write_atomic};
 use crate::base::{Digest, IoError};
@@ -14,10 +16,11 @@ use crate::layer::index::Damaged;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// First bytes of a pack; the last one is the version.
-const MAGIC: &[u8; 8] = b"rbtree\0\x01";
+const MAGIC: &[u8; 8] = b"rbtree\0\x02";
 /// Magic and id.
 const HEAD: usize = 8 + 32;
 
@@ -44,7 +47,11 @@ pub(super) struct Pack {
     pub root: u64,
     /// Every pack from which a node of this tree comes, however deep.
     pub others: Vec<PackRef>,
+    /// The pack that lists the hard links of this tree.
+    links_in: PackRef,
     bytes: Vec<u8>,
+    /// Where the list of hard links is, if it is here.
+    links: Range<usize>,
     /// Where the nodes begin.
     nodes: usize,
 }
@@ -73,8 +80,14 @@ impl Pack {
         for _ in 0..count {
             others.push(PackRef { tree: decoder.digest()?, id: decoder.digest()? });
         }
+        let this = PackRef { tree, id };
+        let (mut links_in, mut length) = (this, 0);
+        match decoder.u32()? {
+            0 => length = decoder.bytes()?.len(),
+            n => links_in = *others.get(n as usize - 1).ok_or(Damaged("its links are in a pack it does not name"))?,
+        }
         let nodes = bytes.len() - decoder.remaining();
-        Ok(Pack { this: PackRef { tree, id }, root, others, bytes, nodes })
+        Ok(Pack { this, root, others, links_in, links: nodes - length..nodes, bytes, nodes })
     }
 
     /// The pack that lies there for a tree, without reading more of it than its head.
@@ -86,6 +99,16 @@ impl Pack {
             return None;
         }
         Some(PackRef { tree: *tree, id: Digest::from_bytes(id.try_into().ok()?) })
+    }
+
+    /// The pack that lists the hard links of this tree: this one, or one that a tree with the same links had before.
+    pub fn links_in(&self) -> PackRef {
+        self.links_in
+    }
+
+    /// The hard links listed in this pack.
+    pub fn links(&self) -> Result<Groups, Damaged> {
+        links::decode(self.bytes.get(self.links.clone()).unwrap_or_default())
     }
 
     /// Whether its bytes are those that were written.
@@ -121,6 +144,22 @@ pub(super) struct Writer {
     known: HashMap<Digest, u64>,
     others: Vec<PackRef>,
     numbers: HashMap<PackRef, u32>,
+    links: Links,
+}
+
+/// The hard links of a tree whose pack is being made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Links {
+    /// To be listed here.
+    Own(Groups),
+    /// Those that another pack lists.
+    Of(PackRef),
+}
+
+impl Default for Links {
+    fn default() -> Links {
+        Links::Own(Groups::new())
+    }
 }
 
 /// Where a node is, while a pack is made.
@@ -173,6 +212,14 @@ impl Writer {
         self.refer(pack);
     }
 
+    /// Says what the tree's hard links are.
+    pub fn links(&mut self, links: Links) {
+        if let Links::Of(pack) = links {
+            self.refer(pack);
+        }
+        self.links = links;
+    }
+
     /// Publishes the pack as that of `tree`, whose root node was added at `root`.
     pub fn publish(self, trees: &Path, tree: Digest, root: u64) -> Result<Pack, IoError> {
         let mut bytes = Vec::with_capacity(HEAD + 12 + self.others.len() * 64 + self.nodes.len());
@@ -183,6 +230,16 @@ impl Writer {
         for other in &self.others {
             bytes.extend_from_slice(other.tree.as_bytes());
             bytes.extend_from_slice(other.id.as_bytes());
+        }
+        match &self.links {
+            Links::Own(groups) => {
+                bytes.extend_from_slice(&0u32.to_le_bytes());
+                put_bytes(&mut bytes, &links::encode(groups));
+            }
+            Links::Of(pack) => {
+                let number = self.numbers.get(pack).copied().unwrap_or_default();
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
         }
         bytes.extend_from_slice(&self.nodes);
         let id = Digest::of(&bytes[HEAD..]);

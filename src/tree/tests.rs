@@ -19,7 +19,8 @@ fn bench() -> Bench {
     Bench { _dir: dir, store }
 }
 
-/// An index from lines: `d DIR`, `o DIR` (opaque), `f FILE CONTENT`, `l LINK TARGET`, `w GONE`.
+/// An index from lines: `d DIR`, `o DIR` (opaque), `f FILE CONTENT`, `l LINK TARGET`, `h NAME FIRST` (hard link to a file with
+/// the contents `1`), `w GONE`.
 fn layer(text: &str) -> Index {
     let mut entries: Vec<Entry> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(entry).collect();
     entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -35,6 +36,7 @@ fn entry(line: &str) -> Entry {
         "o" => Kind::Dir { opaque: true },
         "f" => Kind::File { size: more.len() as u64, content: Digest::of(more.as_bytes()) },
         "l" => Kind::Symlink(more.into()),
+        "h" => Kind::HardLink { first: more.into(), size: 1, content: Digest::of(b"1") },
         "w" => Kind::Whiteout,
         _ => panic!("{line}"),
     };
@@ -391,4 +393,60 @@ fn a_difference_lists_what_lies_in_added_and_removed_directories() {
     let changes: Vec<String> = diff::diff(&trees, &a, &b).unwrap().iter().map(show).collect();
     assert_eq!(changes, ["M content", "M kind", "A kind/in", "A new", "A new/z", "D old", "D old/y"]);
     assert!(diff::diff(&trees, &a, &a).unwrap().is_empty());
+}
+
+#[test]
+fn a_tree_says_which_names_are_one_file_the_same_way_however_it_came_about() {
+    let linked = "d d\nd d/x\nf a 1\nh d/b a\nh d/x/c a\nh e a";
+    let cases = [
+        ("nothing is lost", "f other 1", "d d\nd d/x\nf a 1\nh d/b a\nh d/x/c a\nh e a\nf other 1"),
+        ("a further name is removed", "d d\nw d/b", "d d\nd d/x\nf a 1\nh d/x/c a\nh e a"),
+        ("the first is removed", "w a", "d d\nd d/x\nf d/b 1\nh d/x/c d/b\nh e d/b"),
+        ("the first is written anew", "f a 2", "d d\nd d/x\nf a 2\nf d/b 1\nh d/x/c d/b\nh e d/b"),
+        ("the first is linked anew", "f a 1\nh g a", "d d\nd d/x\nf a 1\nf d/b 1\nh d/x/c d/b\nh e d/b\nh g a"),
+        ("the first becomes a directory", "f a/in 2", "d d\nd d/x\nd a\nf a/in 2\nf d/b 1\nh d/x/c d/b\nh e d/b"),
+        ("the first two go", "w a\no d\nd d/x\nf d/x/c 1", "d d\nd d/x\nf d/x/c 1\nf e 1"),
+        ("their directory is removed", "w d", "f a 1\nh e a"),
+        ("their directory is hidden", "w a\no d", "d d\nf e 1"),
+        ("their directory becomes a file", "f d 1", "f d 1\nf a 1\nh e a"),
+        ("all but one go", "w a\nw d", "f e 1"),
+        ("all go", "w a\nw d\nw e", ""),
+        ("the root is emptied", "o .\nf e 1", "o .\nf e 1"),
+    ];
+    for (name, change, expected) in cases {
+        let bench = bench();
+        let trees = Trees::new(&bench.store);
+        let base = trees.apply(&Trees::empty(), &layer(linked)).unwrap();
+        let stacked = trees.apply(&base, &layer(change)).unwrap();
+        // As another process reads it, from the packs alone; then one more layer on each.
+        for last in ["", "w d\nw e", "w a", "f a 3", "d d\nw d/b"] {
+            let fresh = Trees::new(&bench.store);
+            let more = fresh.apply(&stacked, &layer(last)).unwrap();
+            let other = self::bench();
+            let others = Trees::new(&other.store);
+            let at_once = others.apply(&Trees::empty(), &layer(expected)).unwrap();
+            let at_once = others.apply(&at_once, &layer(last)).unwrap();
+            let (found, expected) = (shape(&fresh, &more), shape(&others, &at_once));
+            assert_eq!(found, expected, "{name}, then {last:?}");
+            assert_eq!(more, at_once, "{name}, then {last:?}");
+            assert_eq!(fresh.groups(&more).unwrap().0, others.groups(&at_once).unwrap().0, "{name}, then {last:?}");
+        }
+    }
+}
+
+/// Every path of a tree, and what a hard link names.
+fn shape(trees: &Trees<'_>, tree: &Digest) -> Vec<String> {
+    let rootfs = Rootfs { layers: Vec::new(), tree: *tree };
+    let view = View::new(trees, &rootfs);
+    let mut all = Vec::new();
+    let mut visit = |found: &view::Found| {
+        let first = match &found.entry.entry.kind {
+            Kind::HardLink { first, .. } => format!(" = {}", String::from_utf8_lossy(first)),
+            _ => String::new(),
+        };
+        all.push(format!("{}{first}", String::from_utf8_lossy(&found.path)));
+        Ok(true)
+    };
+    view.walk(&view.root().unwrap(), &mut visit).unwrap();
+    all
 }

@@ -304,7 +304,7 @@ fn split_links(jobs: Vec<Job<'_>>) -> (Vec<Job<'_>>, Vec<Link>) {
             plain.push((item, target));
             continue;
         };
-        // A later layer may have replaced one of the names: only what is alike in all is one file.
+        // Of a context, a name may have been written anew meanwhile: only what is alike in all is one file.
         let known = firsts.entry(group).or_default();
         match known.iter().find(|(first, _)| alike(first, item)) {
             Some((_, first)) => links.push((first.clone(), target, *content)),
