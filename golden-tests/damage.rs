@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Builds that are killed.
 const KILLS: u32 = 200;
 
-const DOCKERFILE: &str = "FROM busybox AS one\nARG N\nRUN echo $N > /n; dd if=/dev/zero of=/zeros bs=64k count=16 2>/dev/null\nCOPY data /data\n\
+const DOCKERFILE: &str = "FROM busybox AS one\nARG N\nRUN echo $N > /n; dd if=/dev/zero of=/zeros bs=64k count=2 2>/dev/null\nCOPY data /data\n\
                           FROM busybox\nCOPY --from=one /n /zeros /from-one/\nRUN rm /etc/group; mkdir /d; echo 1 > /d/1\nWORKDIR /w\nCOPY data .\n";
 
 /// All damage tests.
@@ -57,6 +57,9 @@ fn kills() -> Result<(), Failed> {
             let shown = place.ok(&["run", "--rm", "y", "cat", "/from-one/n"])?;
             same("what the image holds", shown.trim(), &round.to_string())?;
             same("the image ID is one digest", rebuilt.trim().len(), "sha256:".len() + 64)?;
+            // What the killed builds left goes, and what the image needs stays.
+            place.ok(&["prune", "--force"])?;
+            same("what the image still holds", place.ok(&["run", "--rm", "y", "cat", "/from-one/n"])?, shown)?;
         }
     }
     Ok(())

@@ -7,16 +7,7 @@ use std::ffi::OsString;
 /// the command was inserted.
 pub fn with_default_command<C: CommandFactory>(mut args: Vec<OsString>) -> (Vec<OsString>, bool) {
     let command = C::command();
-    let mut at = 1;
-    while let Some(arg) = args.get(at) {
-        let Some(text) = arg.to_str() else { break };
-        let Some(name) = text.strip_prefix("--").map(|t| t.split('=').next().unwrap_or(t)) else { break };
-        let Some(option) = command.get_arguments().find(|a| a.is_global_set() && a.get_long() == Some(name)) else {
-            break;
-        };
-        let takes_value = option.get_action().takes_values() && !text.contains('=');
-        at += if takes_value { 2 } else { 1 };
-    }
+    let at = command_position(&command, &args);
     let is_build = match args.get(at).map(|a| a.to_str()) {
         None => false,
         Some(Some("help" | "-h" | "--help" | "-V" | "--version")) => false,
@@ -27,6 +18,26 @@ pub fn with_default_command<C: CommandFactory>(mut args: Vec<OsString>) -> (Vec<
         args.insert(at, "build".into());
     }
     (args, is_build)
+}
+
+/// The command that is written out, whether or not there is one of that name.
+pub fn command<C: CommandFactory>(args: &[OsString]) -> Option<&str> {
+    args.get(command_position(&C::command(), args))?.to_str()
+}
+
+/// Where the command stands: behind the program's name and the global options.
+fn command_position(command: &clap::Command, args: &[OsString]) -> usize {
+    let mut at = 1;
+    while let Some(arg) = args.get(at) {
+        let Some(text) = arg.to_str() else { break };
+        let Some(name) = text.strip_prefix("--").map(|t| t.split('=').next().unwrap_or(t)) else { break };
+        let Some(option) = command.get_arguments().find(|a| a.is_global_set() && a.get_long() == Some(name)) else {
+            break;
+        };
+        let takes_value = option.get_action().takes_values() && !text.contains('=');
+        at += if takes_value { 2 } else { 1 };
+    }
+    at
 }
 
 #[cfg(test)]

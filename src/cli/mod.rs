@@ -187,12 +187,18 @@ pub fn main() -> ExitCode {
         return ExitCode::from(Code::Usage as u8);
     }
     let (args, guessed) = command_line::with_default_command::<Cli>(args);
+    let is_run = command_line::command::<Cli>(&args) == Some("run");
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
             // A reader that has gone is no reason to complain.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(Code::Usage as u8) } else { ExitCode::SUCCESS };
+            return match error.use_stderr() {
+                // Below 125 is what the process in the container said.
+                true if is_run => ExitCode::from(run::NO_CONTAINER),
+                true => ExitCode::from(Code::Usage as u8),
+                false => ExitCode::SUCCESS,
+            };
         }
     };
     let cancel = Cancel::new();

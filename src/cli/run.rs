@@ -16,7 +16,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// What docker exits with when the container could not be made.
-const NO_CONTAINER: u8 = 125;
+pub const NO_CONTAINER: u8 = 125;
 
 /// Arguments of `run`, as docker has them.
 #[derive(Debug, Args)]

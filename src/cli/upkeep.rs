@@ -2,7 +2,7 @@
 
 use crate::base::fs::Context;
 use crate::base::{Cancel, IoError};
-use crate::layer::{Index, scan, tar_out};
+use crate::layer::verify::{Damage, verify};
 use crate::store::gc::Live;
 use crate::store::layers::LayerInfo;
 use crate::store::{Store, StoreError};
@@ -37,33 +37,15 @@ pub fn dead_trees(trees: &Trees<'_>, live: &Live) -> Result<Vec<PathBuf>, StoreE
     Ok(dead)
 }
 
-/// What is wrong with a layer: its index against its files, both against its diffID. Reads every file.
+/// What is wrong with a layer, for `fsck`. Reads every file.
 pub fn check_layer(store: &Store, info: &LayerInfo, cancel: &Cancel) -> Result<Option<String>, StoreError> {
-    let index = match Index::decode(&store.layer_index(&info.diff_id)?) {
-        Ok(index) => index,
-        Err(error) => return Ok(Some(error.to_string())),
-    };
-    let fs = store.layer_fs(&info.diff_id)?;
-    let found = scan::index(&fs, &scan::Known::new(), cancel)?;
-    // A layer with clamped times shares the files of the one that it was made of.
-    let same = |a: &crate::layer::Entry, b: &crate::layer::Entry| match info.fs_of {
-        Some(_) => a.path == b.path && a.mode == b.mode && a.uid == b.uid && a.gid == b.gid && a.kind == b.kind,
-        None => a == b,
-    };
-    let mut pairs = index.entries.iter().zip(&found.entries);
-    if let Some((wanted, _)) = pairs.find(|(wanted, found)| !same(wanted, found)) {
-        return Ok(Some(format!("/{} is not as its index says", String::from_utf8_lossy(&wanted.path))));
+    match verify(store, &info.diff_id, cancel) {
+        Ok(()) => Ok(None),
+        // The disk's failure, or a stop, says nothing of the layer.
+        Err(Damage::Io(error)) => Err(error.into()),
+        Err(Damage::Store(error)) => Err(error),
+        Err(damage) => Ok(Some(damage.to_string())),
     }
-    if index.entries.len() != found.entries.len() {
-        return Ok(Some(format!("it has {} files where its index lists {}", found.entries.len(), index.entries.len())));
-    }
-    if index.content_digest() != info.content {
-        return Ok(Some("its index does not have the content digest of its info".to_owned()));
-    }
-    if store.layer_recipe(&info.diff_id)?.is_none() && tar_out::diff_id(&index, &fs, cancel)?.0 != info.diff_id {
-        return Ok(Some("its files do not make the tar of its diffID".to_owned()));
-    }
-    Ok(None)
 }
 
 /// A failure of the tree module where the store's own are expected.
