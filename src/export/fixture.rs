@@ -58,6 +58,7 @@ pub fn layer(store: &Store, lines: &[&str]) -> Digest {
         tar_size: scanned.tar_size,
         size: scanned.index.size(),
         created: 1_000_000_000,
+        fresh_from: None,
         fs_of: None,
     };
     store.publish_layer(NewLayer { fs, index: scanned.index.encode(), recipe: None, info }).unwrap().diff_id

@@ -10,8 +10,8 @@ use crate::store::steps::StepRecord;
 use crate::store::{Store, StoreError};
 use crate::tree::{Rootfs, Trees, View};
 
-/// Gives for each layer one in which no time is later than `epoch` (seconds since the epoch), the layer itself where
-/// that holds already. What was derived once is remembered: a warm build looks it up.
+/// Gives for each layer one dated `epoch` (seconds since the epoch; see [`Index::dated`]), the layer itself where it is
+/// so already. What was derived once is remembered: a warm build looks it up.
 ///
 /// # Errors
 /// A layer is not stored or damaged, or the work was called off.
@@ -24,7 +24,7 @@ fn clamp(store: &Store, layer: &Digest, epoch: i64, cancel: &Cancel) -> Result<D
     remembered(store, "clamp times", preimage, || {
         let info = needed(store, layer)?;
         let index = merge::indexes(store, &[*layer])?.swap_remove(0);
-        let clamped = index.clamped(epoch);
+        let clamped = index.dated(epoch, info.fresh_from);
         if clamped == index {
             return Ok(*layer);
         }
@@ -67,6 +67,7 @@ pub fn squash(
             tar_size,
             size: index.size(),
             created: newest(store, own)?,
+            fresh_from: None,
             fs_of: None,
         };
         let layer = NewLayer { fs, index: index.encode(), recipe: None, info };

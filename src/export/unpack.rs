@@ -73,7 +73,7 @@ fn apply(
 
 fn info(index: &Index, diff_id: Digest, tar_size: u64) -> LayerInfo {
     let (content, size) = (index.content_digest(), index.size());
-    LayerInfo { diff_id, content, tar_size, size, created: clock::now(), fs_of: None }
+    LayerInfo { diff_id, content, tar_size, size, created: clock::now(), fresh_from: None, fs_of: None }
 }
 
 /// Whether the canonical tar of these files has this digest. Nearly every tar of another program differs in its first

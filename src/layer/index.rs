@@ -87,9 +87,12 @@ impl Index {
         Ok(Index { entries })
     }
 
-    /// The same entries with every mtime at most `epoch` (SOURCE_DATE_EPOCH).
-    pub fn clamped(&self, epoch: i64) -> Index {
-        let clamp = |entry: &Entry| Entry { mtime: entry.mtime.min(epoch), ..entry.clone() };
+    /// The same entries dated for an image of the time `epoch` (SOURCE_DATE_EPOCH): no mtime is later, and those from
+    /// `fresh_from` on, which tell only when the layer was made, are `epoch` itself.
+    pub fn dated(&self, epoch: i64, fresh_from: Option<i64>) -> Index {
+        let fresh = |mtime: i64| fresh_from.is_some_and(|from| mtime >= from);
+        let date = |mtime: i64| if fresh(mtime) { epoch } else { mtime.min(epoch) };
+        let clamp = |entry: &Entry| Entry { mtime: date(entry.mtime), ..entry.clone() };
         Index { entries: self.entries.iter().map(clamp).collect() }
     }
 }
@@ -147,8 +150,12 @@ mod tests {
     fn content_digest_is_pinned_and_blind_to_mtime_alone() {
         let index = sample();
         assert_eq!(index.content_digest().hex(), PINNED);
-        assert_eq!(index.clamped(7).content_digest(), index.content_digest());
-        assert!(index.clamped(7).entries.iter().all(|e| e.mtime == 7));
+        assert_eq!(index.dated(7, None).content_digest(), index.content_digest());
+        assert!(index.dated(7, None).entries.iter().all(|e| e.mtime == 7));
+        let late = 1_800_000_000;
+        assert_eq!(index.dated(late, None), index);
+        assert!(index.dated(late, Some(1_700_000_000)).entries.iter().all(|e| e.mtime == late));
+        assert_eq!(index.dated(late, Some(1_700_000_001)), index);
         type Change = fn(&mut Entry);
         let changes: [Change; 6] = [
             |e| e.mode ^= 1,

@@ -95,7 +95,15 @@ mod tests {
     use std::path::Path;
 
     fn info(diff_id: Digest, index: &Index, tar_size: u64) -> LayerInfo {
-        LayerInfo { diff_id, content: index.content_digest(), tar_size, size: index.size(), created: 0, fs_of: None }
+        LayerInfo {
+            diff_id,
+            content: index.content_digest(),
+            tar_size,
+            size: index.size(),
+            created: 0,
+            fresh_from: None,
+            fs_of: None,
+        }
     }
 
     /// One layer of rbuild's own, one derived from it, one foreign.
@@ -107,7 +115,7 @@ mod tests {
         std::fs::write(fs.join("d/file"), "contents").unwrap();
         std::fs::write(fs.join("other"), "more").unwrap();
         let own = scan::scan(&fs, &Known::new(), &cancel).unwrap();
-        let clamped = own.index.clamped(1000);
+        let clamped = own.index.dated(1000, None);
         let (derived, size) = tar_out::diff_id(&clamped, &fs, &cancel).unwrap();
         let new = NewLayer {
             fs: fs.clone(),

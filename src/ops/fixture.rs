@@ -112,6 +112,7 @@ impl Bench {
             tar_size: scanned.tar_size,
             size: scanned.index.size(),
             created: clock::now(),
+            fresh_from: None,
             fs_of: None,
         };
         let index = scanned.index.encode();

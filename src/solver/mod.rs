@@ -4,7 +4,7 @@
 pub mod event;
 
 use crate::base::{Digest, clock};
-use crate::graph::{Graph, Op, Step, StepId};
+use crate::graph::{CopyOp, CopySource, Graph, Op, Step, StepId};
 use crate::layer;
 use crate::ops::key::Preimage;
 use crate::ops::{self, Cx, OpError, Written};
@@ -217,13 +217,15 @@ impl Solver<'_> {
                     (self.sink)(Event::Note { step: step.id, text: text.clone() });
                 }
                 self.cached(step, self.rootfs(op.base), &planned.preimage, false, || {
-                    ops::copy::run(cx, op, &inputs, &planned).map(Some)
+                    let fresh_from = self.fresh_from(op, &planned)?;
+                    Ok((ops::copy::run(cx, op, &inputs, &planned)?, fresh_from))
                 })
             }
             Op::Mkdir(op) => {
                 let planned = ops::mkdir::plan(cx, op, &inputs)?;
                 self.cached(step, self.rootfs(op.base), &planned.preimage, false, || {
-                    ops::mkdir::run(cx, op, &inputs, &planned).map(Some)
+                    let begin = clock::now();
+                    Ok((ops::mkdir::run(cx, op, &inputs, &planned)?, begin))
                 })
             }
             Op::Run(op) => {
@@ -233,7 +235,8 @@ impl Solver<'_> {
                         let text = String::from_utf8_lossy(bytes).into_owned();
                         (self.sink)(Event::Output { step: step.id, stream, text });
                     };
-                    ops::run::run(cx, op, &inputs, &planned, &mut output).map(Some)
+                    let begin = clock::now();
+                    Ok((ops::run::run(cx, op, &inputs, &planned, &mut output)?, begin))
                 })
             }
         }
@@ -247,7 +250,7 @@ impl Solver<'_> {
         base: &Rootfs,
         preimage: &Preimage,
         whole: bool,
-        run: impl FnOnce() -> Result<Option<Written>, OpError>,
+        run: impl FnOnce() -> Result<(Written, i64), OpError>,
     ) -> Result<Solution, OpError> {
         let store = self.cx.store;
         let key = preimage.digest();
@@ -274,21 +277,12 @@ impl Solver<'_> {
         }
         (self.sink)(Event::Started { step: step.id, at: self.now() });
         let begin = Instant::now();
-        let written = run()?;
-        let (layer, outcome) = match written {
-            Some(written) => {
-                let (info, new) = publish(self.cx, written)?;
-                (Some(info), if new { Outcome::Ran } else { Outcome::Same })
-            }
-            None => (None, Outcome::Ran),
-        };
-        let rootfs = match &layer {
-            Some(info) => self.cx.trees.push(base, &info.diff_id)?,
-            None => base.clone(),
-        };
+        let (written, fresh_from) = run()?;
+        let (layer, new) = publish(self.cx, written, fresh_from)?;
+        let rootfs = self.cx.trees.push(base, &layer.diff_id)?;
         store.put_step(&StepRecord {
             key,
-            layer: layer.as_ref().map(|l| l.diff_id),
+            layer: Some(layer.diff_id),
             tree: rootfs.tree,
             created: clock::now(),
             millis: begin.elapsed().as_millis() as u64,
@@ -296,8 +290,25 @@ impl Solver<'_> {
             place: place(step),
             preimage: preimage.parts().to_vec(),
         })?;
-        let (diff_id, created) = (layer.as_ref().map(|l| l.diff_id), layer.map(|l| l.created));
-        Ok(Solution { rootfs, layer: diff_id, created, key: Some(key), outcome })
+        let outcome = if new { Outcome::Ran } else { Outcome::Same };
+        Ok(Solution { rootfs, layer: Some(layer.diff_id), created: Some(layer.created), key: Some(key), outcome })
+    }
+
+    /// From when on the times in a COPY's layer tell when it was made, or when its context was checked out, rather than
+    /// what was copied (see [`LayerInfo::fresh_from`]). An archive's own times belong to it.
+    fn fresh_from(&self, op: &CopyOp, planned: &ops::copy::Planned) -> Result<i64, OpError> {
+        if planned.unpacks() {
+            return Ok(clock::now());
+        }
+        let mut from = clock::now();
+        for source in &op.sources {
+            let CopySource::Step { step, .. } = source else { return Ok(i64::MIN) };
+            for layer in &self.rootfs(*step).layers {
+                let fresh = self.cx.store.layer(layer)?.and_then(|info| info.fresh_from);
+                from = fresh.map_or(from, |fresh| from.min(fresh));
+            }
+        }
+        Ok(from)
     }
 
     fn look_up(&self, key: &Digest, base: &Rootfs, whole: bool, outcome: Outcome) -> Result<Option<Solution>, OpError> {
@@ -329,7 +340,7 @@ fn place(step: &Step) -> String {
 
 /// Makes a layer of a written directory; a layer of the same content that is already there is taken instead, with its
 /// diffID and time, so that what was pushed under it stays valid. Also whether the layer is new.
-fn publish(cx: &Cx<'_>, written: Written) -> Result<(LayerInfo, bool), OpError> {
+fn publish(cx: &Cx<'_>, written: Written, fresh_from: i64) -> Result<(LayerInfo, bool), OpError> {
     let scanned = layer::scan::scan(&written.fs, &written.known, cx.cancel)?;
     if cx.cancel.is_set() {
         return Err(OpError::Cancelled);
@@ -344,6 +355,7 @@ fn publish(cx: &Cx<'_>, written: Written) -> Result<(LayerInfo, bool), OpError> 
         tar_size: scanned.tar_size,
         size: scanned.index.size(),
         created: clock::now(),
+        fresh_from: Some(fresh_from),
         fs_of: None,
     };
     let index = scanned.index.encode();

@@ -23,7 +23,12 @@ pub struct LayerInfo {
     pub size: u64,
     /// When it was first made here, seconds since the epoch; the `created` of its history line.
     pub created: i64,
-    /// Set for a layer with clamped times: `fs/` is that of this layer.
+    /// Modification times of its files from this moment on (seconds since the epoch) tell when the layer was made or its
+    /// context checked out, not what is in it: an image of a fixed date has that date in their place. `None`: no time
+    /// does (a layer from elsewhere).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh_from: Option<i64>,
+    /// Set for a layer with other times: `fs/` is that of this layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fs_of: Option<Digest>,
 }
@@ -243,6 +248,7 @@ pub(super) mod tests {
             tar_size: 1024,
             size: 3,
             created: 7,
+            fresh_from: None,
             fs_of: None,
         }
     }

@@ -324,6 +324,7 @@ fn stored(store: &Store, fill: impl FnOnce(&Path)) -> Digest {
         tar_size: scanned.tar_size,
         size: scanned.index.size(),
         created: 0,
+        fresh_from: None,
         fs_of: None,
     };
     let index = scanned.index.encode();

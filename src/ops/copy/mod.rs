@@ -48,6 +48,13 @@ pub struct Planned {
     looked_at: i128,
 }
 
+impl Planned {
+    /// Whether an archive is unpacked.
+    pub fn unpacks(&self) -> bool {
+        self.picks.iter().any(|pick| matches!(pick.what, select::Picked::Archive(_)))
+    }
+}
+
 /// `--chown` and `--chmod`, resolved.
 #[derive(Clone, Debug, Default)]
 struct Looks {
