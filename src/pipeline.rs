@@ -1,5 +1,7 @@
 //! The narrative: from a Dockerfile to a tagged image. `build` reads like the picture in ARCHITECTURE.md.
 
+pub mod recall;
+
 use crate::base::{Cancel, Digest, IoError};
 use crate::diag::{Diagnostic, Source, Span};
 use crate::dockerfile::check::check;
@@ -93,6 +95,8 @@ pub struct BuildRequest {
     pub network: Network,
     /// `--no-cache`.
     pub no_cache: bool,
+    /// `--explain`: tell why steps miss the cache.
+    pub explain: bool,
     /// `--jobs`; `None`: [`crate::solver::default_jobs`].
     pub jobs: Option<usize>,
     /// `--snapshotter`.
@@ -177,12 +181,15 @@ pub fn build(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<BuildRes
         secrets: &request.secrets,
         cancel: &stop,
     };
-    let options =
-        solver::Options { no_cache: request.no_cache, jobs: request.jobs.unwrap_or_else(solver::default_jobs) };
+    let project = recall::project(request);
+    let options = recall::options(request, &store, &project)?;
     let solved = solver::solve(&lowered.graph, &cx, &options, began, sink);
     // Hashes that were computed stay useful whether or not the build came through.
     contexts.save()?;
-    let solutions = solved.map_err(|error| failure(error, &lowered.graph, &file.source))?;
+    let told = (&lowered.graph, &file.source);
+    let remembered = recall::remember(&store, project, options.last.as_ref(), solved.steps, told);
+    let solutions = solved.result.map_err(|error| failure(error, &lowered.graph, &file.source))?;
+    remembered?;
     let image = write_image(request, &store, &trees, lowered, &solutions)?;
     for tag in &tags {
         images::tag(&store, &image.manifest, tag)?;

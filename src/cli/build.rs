@@ -50,6 +50,10 @@ pub struct BuildArgs {
     #[arg(long)]
     pub no_cache: bool,
 
+    /// Tell of each step that runs why it was not taken from the cache
+    #[arg(long)]
+    pub explain: bool,
+
     /// Network of RUN: the host's, or none [default: host]
     #[arg(long, value_parser = network(), value_name = "NETWORK")]
     pub network: Option<Network>,
@@ -133,7 +137,8 @@ impl BuildArgs {
         Ok(())
     }
 
-    fn request(&self, session: &Session) -> Result<BuildRequest, Failure> {
+    /// All that a build is told.
+    pub fn request(&self, session: &Session) -> Result<BuildRequest, Failure> {
         let mut request = self.manifest.request(&self.context, session)?;
         request.tags = self.tags.clone();
         request.labels = self.labels.iter().filter_map(KeyMaybeValue::resolve).collect();
@@ -142,6 +147,7 @@ impl BuildArgs {
         }
         request.network = self.network.unwrap_or(request.network);
         request.no_cache = self.no_cache;
+        request.explain = self.explain;
         request.jobs = self.jobs.map(NonZeroUsize::get).or(request.jobs);
         request.snapshotter = self.snapshotter.unwrap_or(request.snapshotter);
         request.outputs = self.outputs.clone();

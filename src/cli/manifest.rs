@@ -53,6 +53,7 @@ impl ManifestArgs {
             secrets: BTreeMap::new(),
             network: config.network.unwrap_or_default(),
             no_cache: false,
+            explain: false,
             jobs: config.jobs.map(NonZeroUsize::get),
             snapshotter: config.snapshotter.unwrap_or_default(),
             outputs: Vec::new(),

@@ -23,6 +23,7 @@ mod load;
 mod man;
 mod manifest;
 mod panic;
+mod plan;
 mod prune;
 mod rmi;
 mod run;
@@ -31,6 +32,7 @@ mod tag;
 mod upkeep;
 mod values;
 mod version;
+mod why;
 
 use crate::base::Cancel;
 use crate::sandbox::userns::{self, Rung};
@@ -77,6 +79,11 @@ enum Command {
     Check(check::CheckArgs),
     /// Show the steps that a Dockerfile's target needs
     Graph(graph::GraphArgs),
+    /// Tell what a build would do: which steps would run, why, and how long that takes
+    #[command(after_help = plan::HELP)]
+    Plan(Box<plan::PlanArgs>),
+    /// Tell why the steps of the last build had to run
+    Why(why::WhyArgs),
     /// Run a container in the foreground
     Run(Box<run::RunArgs>),
     /// List images
@@ -224,6 +231,8 @@ fn dispatch(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
         Command::Build(args) => build::run(args, &session)?,
         Command::Check(args) => check::run(args, &session)?,
         Command::Graph(args) => graph::run(args, &session)?,
+        Command::Plan(args) => plan::run(args, &session)?,
+        Command::Why(args) => why::run(args, &session)?,
         Command::Run(args) => return run::run(args, &session),
         Command::Images(args) => images::run(args, &session)?,
         Command::Inspect(args) => inspect::run(args, &session)?,

@@ -23,6 +23,8 @@ use crate::diag::{Diagnostic, Severity};
 use config::Config;
 use subject::{Memo, Subject};
 
+pub use variables::is_secret;
+
 /// One rule.
 #[derive(Clone, Copy)]
 pub struct Rule {

@@ -3,7 +3,8 @@
 use crate::base::Digest;
 use crate::diag::Diagnostic;
 use crate::graph::StepId;
-use serde::Serialize;
+use crate::solver::reason::Reason;
+use serde::{Deserialize, Serialize};
 
 /// One event. Times are milliseconds since the build began.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +26,13 @@ pub enum Event {
         step: StepId,
         /// When.
         at: u64,
+    },
+    /// Why a step missed the cache; told only on request ([`crate::solver::Options::explain`]).
+    Missed {
+        /// Which.
+        step: StepId,
+        /// Why.
+        reason: Reason,
     },
     /// Output of a step; whole lines where it wrote whole lines.
     Output {
@@ -89,7 +97,7 @@ pub struct PlannedStep {
 }
 
 /// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// Found in the store; nothing was run.

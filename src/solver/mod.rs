@@ -2,6 +2,14 @@
 //! key names the merged tree a step stands on and not how it came about.
 
 pub mod event;
+pub mod explain;
+mod lookup;
+mod order;
+pub mod plan;
+pub mod reason;
+pub mod record;
+mod remember;
+pub mod words;
 
 use crate::base::{Digest, clock};
 use crate::graph::{CopyOp, CopySource, Graph, Op, Step, StepId};
@@ -12,6 +20,10 @@ use crate::store::layers::{LayerInfo, NewLayer};
 use crate::store::steps::StepRecord;
 use crate::tree::{Rootfs, Trees};
 use event::{Event, Outcome, PlannedStep};
+use explain::Explainer;
+use lookup::look_up;
+use reason::Reason;
+use record::{BuildRecord, BuiltStep};
 use std::collections::BTreeSet;
 use std::sync::{OnceLock, mpsc};
 use std::time::Instant;
@@ -23,6 +35,10 @@ pub struct Options {
     pub no_cache: bool,
     /// Most steps at once.
     pub jobs: usize,
+    /// Tell the reason of every miss ([`Event::Missed`]).
+    pub explain: bool,
+    /// The project's last build, if it is known.
+    pub last: Option<BuildRecord>,
 }
 
 /// What a step came to.
@@ -38,6 +54,19 @@ pub struct Solution {
     pub key: Option<Digest>,
     /// How it ended.
     pub outcome: Outcome,
+    /// How long its run took, now or when it was recorded, milliseconds; none for sources.
+    pub millis: Option<u64>,
+    /// When that was, seconds since the epoch.
+    pub ran: Option<i64>,
+}
+
+/// What came of a graph.
+#[derive(Debug)]
+pub struct Solved {
+    /// One solution per step, in order, or the first failure.
+    pub result: Result<Vec<Solution>, SolveError>,
+    /// What is to be remembered of each step, also after a failure.
+    pub steps: Vec<BuiltStep>,
 }
 
 /// The build stopped at a step.
@@ -56,21 +85,24 @@ pub struct SolveError {
 /// Receives events from all threads.
 pub type Sink<'a> = dyn Fn(Event) + Sync + 'a;
 
-/// Solves the whole graph. Gives one solution per step, in order. On the first failure all running steps are cancelled
-/// and nothing new is begun.
-pub fn solve(
-    graph: &Graph,
-    cx: &Cx<'_>,
-    options: &Options,
-    began: Instant,
-    sink: &Sink<'_>,
-) -> Result<Vec<Solution>, SolveError> {
-    let solver =
-        Solver { graph, cx, options, began, sink, solved: graph.steps.iter().map(|_| OnceLock::new()).collect() };
+/// Solves the whole graph. On the first failure all running steps are cancelled and nothing new is begun.
+pub fn solve(graph: &Graph, cx: &Cx<'_>, options: &Options, began: Instant, sink: &Sink<'_>) -> Solved {
+    let solver = Solver {
+        graph,
+        cx,
+        options,
+        began,
+        sink,
+        explainer: Explainer::new(graph, cx, options.last.as_ref(), options.no_cache),
+        solved: graph.steps.iter().map(|_| OnceLock::new()).collect(),
+        missed: graph.steps.iter().map(|_| OnceLock::new()).collect(),
+        ended: graph.steps.iter().map(|_| OnceLock::new()).collect(),
+    };
     let steps = graph.steps.iter().map(|s| PlannedStep { id: s.id, label: s.label.clone(), stage: s.stage.clone() });
     sink(Event::Planned { steps: steps.collect() });
-    solver.schedule()?;
-    Ok(solver.solved.into_iter().filter_map(OnceLock::into_inner).collect())
+    let result = solver.schedule();
+    let steps = graph.steps.iter().map(|step| solver.built(step)).collect();
+    Solved { result: result.map(|()| solver.solved.into_iter().filter_map(OnceLock::into_inner).collect()), steps }
 }
 
 struct Solver<'a> {
@@ -79,24 +111,21 @@ struct Solver<'a> {
     options: &'a Options,
     began: Instant,
     sink: &'a Sink<'a>,
+    explainer: Explainer<'a>,
     solved: Vec<OnceLock<Solution>>,
+    /// Keys of the steps that missed, and why.
+    missed: Vec<OnceLock<(Digest, Reason)>>,
+    ended: Vec<OnceLock<Outcome>>,
 }
 
 impl Solver<'_> {
     /// Runs ready steps, longest remaining path first. A step that is alone ready runs on this thread: a chain of hits
     /// starts no thread at all.
     fn schedule(&self) -> Result<(), SolveError> {
-        let count = self.graph.steps.len();
-        let mut users: Vec<Vec<StepId>> = vec![Vec::new(); count];
-        let mut missing: Vec<usize> = Vec::with_capacity(count);
-        for step in &self.graph.steps {
-            let inputs = step.inputs();
-            missing.push(inputs.len());
-            for input in inputs {
-                users[input.index()].push(step.id);
-            }
-        }
-        let weight = remaining_paths(self.graph, &users);
+        let users = order::users(self.graph);
+        let mut missing: Vec<usize> = self.graph.steps.iter().map(|step| step.inputs().len()).collect();
+        let length = |step: &Step| order::guess(step, self.explainer.before(step.id));
+        let weight = order::remaining(self.graph, &users, length);
         // Ordered by weight, then by place in the file; `pop_last` takes the heaviest, earliest.
         let rank = |id: StepId| (weight[id.index()], std::cmp::Reverse(id));
         let mut ready: BTreeSet<_> =
@@ -174,6 +203,7 @@ impl Solver<'_> {
     }
 
     fn finished(&self, step: StepId, outcome: Outcome, key: Option<Digest>, layer: Option<Digest>, millis: u64) {
+        let _ = self.ended[step.index()].set(outcome);
         (self.sink)(Event::Finished { step, at: self.now(), outcome, key, layer, millis });
     }
 
@@ -255,43 +285,53 @@ impl Solver<'_> {
         let store = self.cx.store;
         let key = preimage.digest();
         if !self.options.no_cache
-            && let Some(solution) = self.look_up(&key, base, whole, Outcome::Cached)?
+            && let Some(found) = look_up(self.cx, &key, base, whole)?
         {
-            return Ok(solution);
+            return Ok(found.solution(Outcome::Cached));
         }
         let _lock = match store.try_lock_step(&key)? {
             Some(lock) => lock,
             None => {
                 let lock = store.lock_step(&key)?;
-                if let Some(solution) = self.look_up(&key, base, whole, Outcome::Shared)? {
-                    return Ok(solution);
+                if let Some(found) = look_up(self.cx, &key, base, whole)? {
+                    return Ok(found.solution(Outcome::Shared));
                 }
                 lock
             }
         };
         // Another build may have finished it between the first look and the lock.
         if !self.options.no_cache
-            && let Some(solution) = self.look_up(&key, base, whole, Outcome::Shared)?
+            && let Some(found) = look_up(self.cx, &key, base, whole)?
         {
-            return Ok(solution);
+            return Ok(found.solution(Outcome::Shared));
         }
         (self.sink)(Event::Started { step: step.id, at: self.now() });
+        self.explain(step, &key, preimage);
         let begin = Instant::now();
         let (written, fresh_from) = run()?;
         let (layer, new) = publish(self.cx, written, fresh_from)?;
         let rootfs = self.cx.trees.push(base, &layer.diff_id)?;
+        let (ran, millis) = (clock::now(), begin.elapsed().as_millis() as u64);
         store.put_step(&StepRecord {
             key,
             layer: Some(layer.diff_id),
             tree: rootfs.tree,
-            created: clock::now(),
-            millis: begin.elapsed().as_millis() as u64,
+            created: ran,
+            millis,
             label: step.label.clone(),
             place: place(step),
             preimage: preimage.parts().to_vec(),
         })?;
         let outcome = if new { Outcome::Ran } else { Outcome::Same };
-        Ok(Solution { rootfs, layer: Some(layer.diff_id), created: Some(layer.created), key: Some(key), outcome })
+        Ok(Solution {
+            rootfs,
+            layer: Some(layer.diff_id),
+            created: Some(layer.created),
+            key: Some(key),
+            outcome,
+            millis: Some(millis),
+            ran: Some(ran),
+        })
     }
 
     /// From when on the times in a COPY's layer tell when it was made, or when its context was checked out, rather than
@@ -310,27 +350,11 @@ impl Solver<'_> {
         }
         Ok(from)
     }
-
-    fn look_up(&self, key: &Digest, base: &Rootfs, whole: bool, outcome: Outcome) -> Result<Option<Solution>, OpError> {
-        let Some(record) = self.cx.store.step_summary(key)? else { return Ok(None) };
-        let Some(diff_id) = record.layer else {
-            return Ok(Some(Solution { rootfs: base.clone(), layer: None, created: None, key: Some(*key), outcome }));
-        };
-        // A layer that is gone or damaged makes the record worthless: the step is run again.
-        let Some(info) = self.cx.store.layer(&diff_id)? else { return Ok(None) };
-        let rootfs = if whole && self.cx.trees.has(&record.tree) {
-            let mut layers = base.layers.clone();
-            layers.push(diff_id);
-            Rootfs { layers, tree: record.tree }
-        } else {
-            self.cx.trees.push(base, &diff_id)?
-        };
-        Ok(Some(Solution { rootfs, layer: Some(diff_id), created: Some(info.created), key: Some(*key), outcome }))
-    }
 }
 
 fn source(rootfs: Rootfs) -> Solution {
-    Solution { rootfs, layer: None, created: None, key: None, outcome: Outcome::Cached }
+    let outcome = Outcome::Cached;
+    Solution { rootfs, layer: None, created: None, key: None, outcome, millis: None, ran: None }
 }
 
 /// Where a step stands: the bracketed head of its label, `[builder 2/5]`.
@@ -361,21 +385,6 @@ fn publish(cx: &Cx<'_>, written: Written, fresh_from: i64) -> Result<(LayerInfo,
     let index = scanned.index.encode();
     let info = cx.store.publish_layer(NewLayer { fs: written.fs, index, recipe: None, info })?;
     Ok((info, true))
-}
-
-/// For each step the length of the longest path from it to the end, a RUN weighing more than the rest.
-fn remaining_paths(graph: &Graph, users: &[Vec<StepId>]) -> Vec<u32> {
-    let mut weight = vec![0; graph.steps.len()];
-    for step in graph.steps.iter().rev() {
-        let own = match step.op {
-            Op::Run(_) => 10,
-            Op::Copy(_) => 2,
-            _ => 1,
-        };
-        let after = users[step.id.index()].iter().map(|u| weight[u.index()]).max().unwrap_or(0);
-        weight[step.id.index()] = own + after;
-    }
-    weight
 }
 
 /// Most steps at once unless the user says otherwise. Far above the number of cores: steps mostly wait, for the network

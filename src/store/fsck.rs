@@ -104,6 +104,7 @@ impl Store {
         run.contents()?;
         run.trees(checks)?;
         run.steps()?;
+        run.builds()?;
         run.refs()?;
         run.leftovers()?;
         Ok(run.checked)
@@ -224,6 +225,16 @@ impl Run<'_> {
                     }
                 }
                 _ => self.damaged(&path, "it does not match its checksum, or its name is no digest"),
+            }
+        }
+        Ok(())
+    }
+
+    fn builds(&mut self) -> Result<(), StoreError> {
+        for path in self.entries(layout::BUILDS)? {
+            self.checked.things += 1;
+            if digest_of(&path).is_none() || layout::read_sealed::<serde::de::IgnoredAny>(&path)?.is_none() {
+                self.damaged(&path, "it does not match its checksum, or its name is no digest");
             }
         }
         Ok(())

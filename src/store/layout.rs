@@ -25,6 +25,8 @@ pub const CONTENTS: &str = "contents";
 pub const TREES: &str = "trees";
 /// Step records by key.
 pub const STEPS: &str = "steps";
+/// What the last build of each project did.
+pub const BUILDS: &str = "builds";
 /// Names.
 pub const REFS: &str = "refs";
 /// Stat caches of build contexts.
@@ -38,7 +40,8 @@ pub const TMP: &str = "tmp";
 /// Locks of steps and cache mounts.
 pub const LOCKS: &str = "locks";
 
-const DIRECTORIES: [&str; 11] = [BLOBS, LAYERS, CONTENTS, TREES, STEPS, REFS, CONTEXTS, MOUNTS, CONTAINERS, TMP, LOCKS];
+const DIRECTORIES: [&str; 12] =
+    [BLOBS, LAYERS, CONTENTS, TREES, STEPS, BUILDS, REFS, CONTEXTS, MOUNTS, CONTAINERS, TMP, LOCKS];
 
 /// Features that this program knows, by what not knowing them forbids. None so far beyond format 1 itself.
 const KNOWN_READ_ONLY_COMPATIBLE: [&str; 0] = [];

@@ -7,6 +7,7 @@
 //! covered it; one without the mark is trusted only in the boot of the machine in which it was published, because
 //! after a power cut its files may be empty although their names are there.
 
+pub mod builds;
 pub mod content;
 mod disk;
 pub mod fsck;

@@ -16,6 +16,8 @@ pub enum Class {
     Tree,
     /// Step records.
     Step,
+    /// What the last build of each project did.
+    Build,
     /// Layers by content digest.
     Content,
     /// Stat caches of build contexts.
@@ -28,8 +30,17 @@ pub enum Class {
 
 impl Class {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Class; 8] =
-        [Class::Layer, Class::Blob, Class::Tree, Class::Step, Class::Content, Class::Context, Class::Mount, Class::Tmp];
+    pub const ALL: [Class; 9] = [
+        Class::Layer,
+        Class::Blob,
+        Class::Tree,
+        Class::Step,
+        Class::Build,
+        Class::Content,
+        Class::Context,
+        Class::Mount,
+        Class::Tmp,
+    ];
 
     /// Its directory in the store.
     pub fn directory(self) -> &'static str {
@@ -38,6 +49,7 @@ impl Class {
             Class::Layer => layout::LAYERS,
             Class::Tree => layout::TREES,
             Class::Step => layout::STEPS,
+            Class::Build => layout::BUILDS,
             Class::Content => layout::CONTENTS,
             Class::Context => layout::CONTEXTS,
             Class::Mount => layout::MOUNTS,
@@ -53,6 +65,7 @@ impl fmt::Display for Class {
             Class::Layer => "layers",
             Class::Tree => "trees",
             Class::Step => "step records",
+            Class::Build => "build records",
             Class::Content => "content map",
             Class::Context => "stat caches",
             Class::Mount => "cache mounts",

@@ -2,6 +2,7 @@
 
 use super::view::join;
 use super::{Node, NodeEntry, Rootfs, TreeError, Trees};
+use crate::base::Digest;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -49,6 +50,25 @@ pub fn diff(trees: &Trees<'_>, a: &Rootfs, b: &Rootfs) -> Result<Vec<Change>, Tr
     }
     changes.sort_by(|a, b| a.path().cmp(b.path()));
     Ok(changes)
+}
+
+/// One difference, found without looking at more than the path to it: the first in the order in which directories list
+/// their names. `None`: the trees are equal.
+pub fn first(trees: &Trees<'_>, a: &Digest, b: &Digest) -> Result<Option<Change>, TreeError> {
+    let (mut left, mut right) = (trees.root(a)?, trees.root(b)?);
+    let mut path = Vec::new();
+    loop {
+        let (mut changes, mut pending) = (Vec::new(), Vec::new());
+        compare(trees, &path, &left, &right, &mut changes, &mut pending)?;
+        let change = changes.into_iter().min_by(|a, b| a.path().cmp(b.path()));
+        // What was added or removed whole is itself the difference, and not what is in it.
+        let deeper = pending.into_iter().min_by(|a, b| a.0.cmp(&b.0));
+        match (change, deeper) {
+            (Some(change), Some((dir, ..))) if change.path() <= dir.as_slice() => return Ok(Some(change)),
+            (change, None) => return Ok(change),
+            (_, Some((dir, a, b))) => (path, left, right) = (dir, a, b),
+        }
+    }
 }
 
 type Pair = (Vec<u8>, Arc<Node>, Arc<Node>);

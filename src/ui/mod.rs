@@ -5,5 +5,6 @@ pub mod out;
 pub mod progress;
 pub mod report;
 pub mod sanitize;
+pub mod steps;
 pub mod table;
 pub mod template;

@@ -126,7 +126,8 @@ pub fn secrets_used_in_arg_or_env(subject: &Subject<'_>) -> Vec<Diagnostic> {
     found
 }
 
-fn is_secret(name: &str) -> bool {
+/// Whether a variable of this name is likely to hold a secret.
+pub fn is_secret(name: &str) -> bool {
     let lower = name.to_lowercase();
     let has = |words: &[&str]| lower.split('_').any(|part| words.contains(&part));
     has(&SECRET) && !has(&HARMLESS)

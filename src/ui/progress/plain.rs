@@ -53,6 +53,9 @@ impl<W: Write + Send> Renderer for Plain<W> {
             }
             Event::Output { step, .. } => self.output(*step, &lines, now),
             Event::Note { step, text } => self.line(number(*step), &format!("WARNING {}", sanitize::line(text))),
+            Event::Missed { step, reason } => {
+                self.line(number(*step), &format!("MISS {}", sanitize::line(&reason.to_string())));
+            }
             Event::Finished { step, outcome, millis, .. } => {
                 self.output(*step, &lines, now);
                 let known = self.state.step(*step);

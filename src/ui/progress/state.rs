@@ -97,7 +97,7 @@ impl State {
             }
             Event::Exporting { what, .. } => self.exporting = Some(sanitize::line(what)),
             Event::Image { .. } => self.exporting = None,
-            Event::Diagnostic { .. } | Event::Note { .. } => {}
+            Event::Diagnostic { .. } | Event::Note { .. } | Event::Missed { .. } => {}
         }
         Vec::new()
     }

@@ -149,6 +149,11 @@ impl Renderer for Tty {
                 }
             }
             Event::Note { text, .. } => self.fold("warning", Style::new().yellow(), &sanitize::line(text)),
+            Event::Missed { step, reason } => {
+                let label = self.state.step(*step).label.clone();
+                let reason = sanitize::line(&reason.to_string());
+                self.fold("miss", Style::new().magenta(), &format!("{label}: {reason}"));
+            }
             Event::Image { id, names, .. } => {
                 let names: Vec<String> = names.iter().map(|name| sanitize::line(name)).collect();
                 let named = if names.is_empty() { String::new() } else { format!(" {}", names.join(", ")) };

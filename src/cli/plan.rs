@@ -1,0 +1,57 @@
+//! `rbuild plan`.
+
+use super::build::BuildArgs;
+use super::failure::{Code, Failure};
+use super::why::Form;
+use super::{Session, manifest};
+use crate::pipeline::recall;
+use crate::solver::event::Event;
+use crate::ui::{out, report, steps};
+use clap::Args;
+
+/// What follows the options.
+pub const HELP: &str = "\
+Runs nothing, makes no layer and no image. The options are those of `rbuild build`; what says where results go has no effect.
+See docs/why.md.
+
+Examples:
+  rbuild plan .
+  rbuild plan --build-arg VERSION=2 --format json .
+  rbuild plan --fail-on-miss . || echo \"the cache is cold\"";
+
+/// Arguments of `plan`: those of `build`, and how to tell.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// What would be built.
+    #[command(flatten)]
+    build: BuildArgs,
+
+    /// The form of the plan
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Form::Text)]
+    format: Form,
+
+    /// Exit with 1 if any step would run
+    #[arg(long)]
+    fail_on_miss: bool,
+}
+
+/// Tells what a build would do.
+pub fn run(args: &PlanArgs, session: &Session) -> Result<(), Failure> {
+    manifest::check_context(&args.build.context, false)?;
+    session.enter()?;
+    let request = args.build.request(session)?;
+    let warn = |event: Event| {
+        if let Event::Diagnostic { diagnostic } = event {
+            report::warnings(&[diagnostic]);
+        }
+    };
+    let plan = recall::plan(&request, &warn)?;
+    match args.format {
+        Form::Text => out::write(steps::plan(&plan).as_bytes())?,
+        Form::Json => out::line(&serde_json::to_string_pretty(&plan).unwrap_or_default())?,
+    }
+    if args.fail_on_miss && plan.has_miss() {
+        return Err(Failure::silent(Code::Step as u8));
+    }
+    Ok(())
+}
