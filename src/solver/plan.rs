@@ -21,7 +21,8 @@ pub struct Plan {
     pub steps: Vec<Forecast>,
     /// Steps, counted from 1, of the chain that takes longest; those that take no time are left out.
     pub critical_path: Vec<u32>,
-    /// How long the build takes if every step that is not a hit runs as long as it did last time, milliseconds.
+    /// How long the build takes if every step that is not a hit (or, see [`Forecast::only_destination`], likely one) runs
+    /// as long as it did last time, milliseconds.
     pub millis: u64,
     /// The same if every step that is [`Verdict::Unknown`] and may be a hit is one.
     pub millis_at_best: u64,
@@ -48,6 +49,9 @@ pub struct Forecast {
     /// Of an unknown step: whether it is a hit if those yield the same files as last time; absent: that can't be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hit_if_same: Option<bool>,
+    /// Of an unknown COPY or WORKDIR: of what those yield only its destination matters, so that a hit is likely.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub only_destination: bool,
     /// How long its last run took, milliseconds.
     pub millis: Option<u64>,
 }
@@ -118,6 +122,7 @@ impl Planner<'_> {
             reason: None,
             depends_on: Vec::new(),
             hit_if_same: None,
+            only_destination: false,
             millis: before.and_then(|before| before.millis),
         };
         let known = |rootfs| State { rootfs: Some(rootfs), on: BTreeSet::new() };
@@ -139,6 +144,11 @@ impl Planner<'_> {
             .flat_map(|input| &self.states[input.index()].on)
             .copied()
             .collect();
+        let is_certain = |input: &StepId| self.states[input.index()].on.is_empty();
+        let only_destination = !keyed.is_empty()
+            && !matches!(step.op, Op::Run(_))
+            && inputs.iter().all(|input| Some(*input) == step.base() || is_certain(input));
+        let forecast = Forecast { only_destination, ..forecast };
         let verdict = |verdict| if keyed.is_empty() { verdict } else { Verdict::Unknown };
         let depends_on: Vec<u32> = keyed.iter().copied().collect();
         let missed = |on: BTreeSet<u32>| State { rootfs: self.as_last_time(step), on: with(on, number) };
@@ -219,7 +229,7 @@ fn sum_up(graph: &Graph, steps: Vec<Forecast>, jobs: usize) -> Plan {
     let users = order::users(graph);
     let takes = |forecast: &Forecast, at_best: bool| match forecast.verdict {
         Verdict::Hit => 0,
-        Verdict::Unknown if at_best && forecast.hit_if_same == Some(true) => 0,
+        Verdict::Unknown if forecast.hit_if_same == Some(true) && (at_best || forecast.only_destination) => 0,
         Verdict::Miss | Verdict::Unknown => forecast.millis.unwrap_or(0),
     };
     let total = |at_best: bool| {
@@ -259,6 +269,7 @@ mod tests {
             reason: None,
             depends_on: vec![],
             hit_if_same: (verdict == Verdict::Unknown).then_some(true),
+            only_destination: false,
             millis,
         }
     }

@@ -229,6 +229,7 @@ fn part(is_copy: bool, name: &str, old: Option<&str>, new: Option<&str>, mask: &
             "user" => option(Kind::User, "USER"),
             "workdir" => option(Kind::Workdir, "WORKDIR"),
             "network" => option(Kind::Network, "the network"),
+            "security" => option(Kind::Option, "option --security"),
             "platform" => option(Kind::Platform, "the platform"),
             "destination" => option(Kind::Instruction, "destination"),
             "path" => option(Kind::Instruction, "path"),

@@ -397,6 +397,25 @@ fn a_difference_lists_what_lies_in_added_and_removed_directories() {
 }
 
 #[test]
+fn the_first_difference_is_found_wherever_it_lies() {
+    let bench = bench();
+    let trees = Trees::new(&bench.store);
+    let make = |text: &str| trees.apply(&Trees::empty(), &layer(text)).unwrap();
+    let base = make("d a\nf a/x 1\nd b\nd b/c\nf b/c/y 1\nf z 1");
+    for (other, expected) in [
+        ("d a\nf a/x 1\nd b\nd b/c\nf b/c/y 2\nf z 2", Some("b/c/y")),
+        ("d a\nf a/x 2\nd b\nd b/c\nf b/c/y 2\nf z 1", Some("a/x")),
+        ("d a\nf a/x 1\nf z 1", Some("b")),
+        ("d a\nf a/x 1\nf b 1\nf z 1", Some("b")),
+        ("d a\nf a/x 1\nd b\nd b/c\nf b/c/y 1\nf z 1\nf zz 1", Some("zz")),
+        ("d a\nf a/x 1\nd b\nd b/c\nf b/c/y 1\nf z 1", None),
+    ] {
+        let first = diff::first(&trees, &base, &make(other)).unwrap();
+        assert_eq!(first.map(|c| String::from_utf8(c.path().to_vec()).unwrap()).as_deref(), expected, "{other}");
+    }
+}
+
+#[test]
 fn a_tree_says_which_names_are_one_file_the_same_way_however_it_came_about() {
     let linked = "d d\nd d/x\nf a 1\nh d/b a\nh d/x/c a\nh e a";
     let cases = [

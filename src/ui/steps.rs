@@ -107,6 +107,7 @@ fn expectation(step: &Forecast) -> Option<String> {
         many => (format!("{many} earlier steps"), "yield"),
     };
     Some(match step.hit_if_same {
+        Some(true) if step.only_destination => format!("a hit unless {on} changed what is at its destination"),
         Some(true) => format!("runs unless {on} {yields} the same files as last time"),
         Some(false) => {
             let reason = reason().unwrap_or_default();
