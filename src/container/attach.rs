@@ -18,11 +18,11 @@ const FORWARDED: [Signal; 6] =
 /// So many requests to end are passed on; the next kills. A container's first process need not react to any.
 const PATIENCE: usize = 2;
 
-/// The process's signals as something to poll. Unblocked again when dropped.
+/// The process's signals as something to poll. They stay blocked afterwards: one that comes when the container has ended
+/// must not put its own end in the place of the container's exit code.
 #[derive(Debug)]
 pub(super) struct Signals {
     taken: SignalFd,
-    before: SigSet,
 }
 
 impl Signals {
@@ -30,15 +30,9 @@ impl Signals {
     pub fn block() -> nix::Result<Signals> {
         let mut set: SigSet = FORWARDED.into_iter().collect();
         set.add(Signal::SIGWINCH);
-        let before = set.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
+        set.thread_block()?;
         let taken = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Signals { taken, before })
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        let _ = self.before.thread_set_mask();
+        Ok(Signals { taken })
     }
 }
 
