@@ -85,9 +85,6 @@ pub struct Collected {
 /// Stat caches are derived data; after this many seconds without a change they are not worth their space.
 const CONTEXT_AGE: i64 = 90 * 24 * 60 * 60;
 
-/// Projects whose last build is remembered: far more than anybody works on, a few megabytes at most.
-const KEPT_BUILDS: usize = 256;
-
 impl Store {
     /// Finds what `policy` lets go. `dead_trees` is asked which files of `trees/` go with it. Under shared access the
     /// plan is for showing only: builds may be under way.
@@ -106,7 +103,7 @@ impl Store {
         let mut items = self.choose_steps(policy, &mut marker)?;
         items.extend(self.dead_contents(&marker.live)?);
         items.extend(self.dead_contexts(policy)?);
-        items.extend(self.dead_builds(policy)?);
+        items.extend(self.dead_builds(policy)?.iter().map(|path| item(Class::Build, path)));
         for path in dead_trees(&marker.live)? {
             if path.parent().is_some_and(|dir| dir.starts_with(self.trees_dir())) {
                 items.push(item(Class::Tree, &path));
@@ -234,24 +231,6 @@ impl Store {
             .filter(|path| policy.all || std::fs::metadata(path).is_ok_and(|m| m.mtime() < moment))
             .map(|path| item(Class::Context, &path))
             .collect())
-    }
-
-    /// All but the latest few, and of those the damaged ones.
-    fn dead_builds(&self, policy: &Policy) -> Result<Vec<Item>, StoreError> {
-        let directory = self.root().join(layout::BUILDS);
-        let mut kept = vec![];
-        let mut dead = vec![];
-        for name in layout::list(&directory)? {
-            let path = directory.join(&name);
-            let time = std::fs::metadata(&path).map_or(0, |m| m.mtime());
-            let whole = layout::digest_of_name(&name).is_some()
-                && layout::read_sealed::<serde::de::IgnoredAny>(&path)?.is_some();
-            let fresh = policy.keep_steps_younger_than.is_none_or(|moment| time >= moment);
-            if whole && fresh && !policy.all { kept.push((time, path)) } else { dead.push(path) }
-        }
-        kept.sort_by(|a, b| b.cmp(a));
-        dead.extend(kept.into_iter().skip(KEPT_BUILDS).map(|(_, path)| path));
-        Ok(dead.iter().map(|path| item(Class::Build, path)).collect())
     }
 
     fn dead_blobs(&self, live: &Live) -> Result<Vec<Item>, StoreError> {
