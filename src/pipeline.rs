@@ -14,7 +14,7 @@ use crate::export::{self, ExportError, images, rootfs};
 use crate::graph::{Graph, Network, Op};
 use crate::image::reference::{Reference, ReferenceError};
 use crate::ops::context::{ContextSpec, Contexts, LocalContext};
-use crate::ops::{Cx, OpError};
+use crate::ops::{Cx, OpError, run};
 use crate::snapshot::{self, Lazy};
 use crate::solver::event::Event;
 use crate::solver::{self, Solution, SolveError};
@@ -91,6 +91,10 @@ pub struct BuildRequest {
     pub labels: BTreeMap<String, String>,
     /// `--secret`, contents by id.
     pub secrets: BTreeMap<String, Vec<u8>>,
+    /// `--ssh`, `--retry`, `--timeout`, `--allow secret-in-layer`.
+    pub run: run::Policy,
+    /// `--allow security.insecure`.
+    pub allow_insecure: bool,
     /// `--network`.
     pub network: Network,
     /// `--no-cache`.
@@ -179,6 +183,7 @@ pub fn build(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<BuildRes
         snapshotter: &snapshotter,
         contexts: &contexts,
         secrets: &request.secrets,
+        run: &request.run,
         cancel: &stop,
     };
     let project = recall::project(request);
@@ -243,6 +248,7 @@ fn lower(
         contexts: contexts.map(|c| NamedContext { name: c.name.clone(), target: c.target.clone() }).collect(),
         labels: request.labels.clone(),
         network: request.network,
+        allow_insecure: request.allow_insecure,
         ..Default::default()
     };
     let images = export::StoredImages::new(store);
@@ -299,7 +305,16 @@ fn failure(error: SolveError, graph: &Graph, source: &Source) -> BuildError {
             diagnostic.help.clone_from(help);
             diagnostic
         }
-        OpError::Failed { .. } => Diagnostic::error("step-failed", error.error.to_string(), source, instruction),
+        OpError::Failed { kept, .. } | OpError::Late { kept, .. } => {
+            let mut diagnostic = Diagnostic::error("step-failed", error.error.to_string(), source, instruction);
+            if let Some(log) = &kept.log {
+                diagnostic.notes.push(format!("its whole output is in {}", log.display()));
+            }
+            if kept.snapshot.is_some() {
+                diagnostic.help.push("open a shell where it failed: `rbuild shell --failed`".into());
+            }
+            diagnostic
+        }
         // These say their cause themselves.
         other => Diagnostic::error("step-failed", other.to_string(), source, instruction),
     };

@@ -33,6 +33,17 @@ pub fn exclusive(path: impl AsRef<Path>) -> Result<Lock, IoError> {
     Ok(Lock { _file: file })
 }
 
+/// Takes the lock that others may share, unless somebody has it alone; `None` if somebody has.
+pub fn try_shared(path: impl AsRef<Path>) -> Result<Option<Lock>, IoError> {
+    let path = path.as_ref();
+    let file = lock_file(path)?;
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(Lock { _file: file })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(e).at("lock", path),
+    }
+}
+
 /// Takes the exclusive lock if nobody holds it; `None` if somebody does.
 pub fn try_exclusive(path: impl AsRef<Path>) -> Result<Option<Lock>, IoError> {
     let path = path.as_ref();

@@ -3,7 +3,7 @@
 use super::Session;
 use super::failure::Failure;
 use super::manifest::{self, ManifestArgs};
-use super::values::{self, EPOCH, KeyMaybeValue, SecretArg, network, output};
+use super::values::{self, EPOCH, KeyMaybeValue, Right, SecretArg, SshArg, network, output};
 use crate::base::fs;
 use crate::graph::Network;
 use crate::pipeline::{self, BuildRequest, BuildResult, Output};
@@ -15,6 +15,7 @@ use serde_json::json;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Flags of `build`, as docker has them.
 #[derive(Debug, Args)]
@@ -23,6 +24,7 @@ Examples:
   rbuild -t hello .                                   the same as `rbuild build -t hello .`
   rbuild build -t app -f docker/Dockerfile --target prod .
   rbuild build -t app --build-arg VERSION=1.2 --secret id=token,src=token.txt .
+  rbuild build -t app --ssh default .                 the ssh agent, for RUN --mount=type=ssh
   rbuild build -t hello --build-context host=/ .      COPY --from=host reads this machine's files
   rbuild build -o type=oci,dest=app.tar .             an archive that docker and podman load
   rbuild build -o out .                               the root filesystem as a directory
@@ -41,6 +43,22 @@ pub struct BuildArgs {
     /// A secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=VAR]
     #[arg(long = "secret", value_name = "SECRET", value_parser = SecretArg::parse)]
     pub secrets: Vec<SecretArg>,
+
+    /// An ssh agent for RUN --mount=type=ssh: `default` (SSH_AUTH_SOCK), ID, or ID=SOCKET
+    #[arg(long = "ssh", value_name = "ID[=SOCKET]", value_parser = SshArg::parse)]
+    pub ssh: Vec<SshArg>,
+
+    /// Allow what is refused otherwise: security.insecure (RUN --security=insecure), secret-in-layer
+    #[arg(long, value_enum, value_name = "RIGHT")]
+    pub allow: Vec<Right>,
+
+    /// Start a RUN that fails up to N more times, each on a clean snapshot [default: 0]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub retry: Option<u32>,
+
+    /// Kill a RUN that takes longer: 90s, 10m, 1h30m [default: none]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub timeout: Option<Duration>,
 
     /// A label of the image; wins over the Dockerfile's LABEL
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = KeyMaybeValue::parse)]
@@ -145,6 +163,13 @@ impl BuildArgs {
         for secret in &self.secrets {
             request.secrets.insert(secret.id.clone(), secret.read()?);
         }
+        for agent in &self.ssh {
+            request.run.ssh.insert(agent.id.clone(), agent.socket()?);
+        }
+        request.run.retry = self.retry.unwrap_or_default();
+        request.run.timeout = self.timeout;
+        request.run.allow_secret_in_layer = self.allow.contains(&Right::SecretInLayer);
+        request.allow_insecure = self.allow.contains(&Right::SecurityInsecure);
         request.network = self.network.unwrap_or(request.network);
         request.no_cache = self.no_cache;
         request.explain = self.explain;

@@ -52,6 +52,8 @@ impl ManifestArgs {
             labels: BTreeMap::new(),
             secrets: BTreeMap::new(),
             network: config.network.unwrap_or_default(),
+            run: Default::default(),
+            allow_insecure: false,
             no_cache: false,
             explain: false,
             jobs: config.jobs.map(NonZeroUsize::get),

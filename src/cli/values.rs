@@ -10,6 +10,7 @@ use crate::pipeline::{Output, OutputKind};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The most that a secret may hold, in bytes (BuildKit's limit).
 pub const SECRET_LIMIT: u64 = 500 * 1024;
@@ -198,6 +199,64 @@ impl SecretArg {
     }
 }
 
+/// `--allow`: what a build may do only when its caller says so. The first two are BuildKit's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Right {
+    /// RUN --security=insecure
+    #[value(name = "security.insecure")]
+    SecurityInsecure,
+    /// RUN --network=host, which is allowed anyway
+    #[value(name = "network.host")]
+    NetworkHost,
+    /// A layer with the bytes of a secret in it
+    #[value(name = "secret-in-layer")]
+    SecretInLayer,
+}
+
+/// `--ssh default|ID[=SOCKET]`. Without a socket: the one that SSH_AUTH_SOCK names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshArg {
+    /// What `RUN --mount=type=ssh,id=…` asks for.
+    pub id: String,
+    /// As written.
+    pub path: Option<PathBuf>,
+}
+
+impl SshArg {
+    /// For clap.
+    pub fn parse(text: &str) -> Result<SshArg, String> {
+        let (id, path) = match text.split_once('=') {
+            Some((id, path)) => (id, Some(path)),
+            None => (text, None),
+        };
+        if id.is_empty() || path == Some("") {
+            return Err("expected ID or ID=SOCKET, as in default or github=/run/agent.sock".into());
+        }
+        Ok(SshArg { id: id.to_owned(), path: path.map(PathBuf::from) })
+    }
+
+    /// The agent's socket, which has to be there.
+    pub fn socket(&self) -> Result<PathBuf, Failure> {
+        use std::os::unix::fs::FileTypeExt;
+        let path = match &self.path {
+            Some(path) => path.clone(),
+            None => std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(PathBuf::from).ok_or_else(
+                || {
+                    Failure::usage(format!("--ssh {}: SSH_AUTH_SOCK is not set", self.id))
+                        .help("start an agent (`eval $(ssh-agent)`, `ssh-add`), or name its socket: --ssh ID=SOCKET")
+                },
+            )?,
+        };
+        let absolute = std::path::absolute(&path).at("find", &path)?;
+        let metadata = std::fs::metadata(&absolute).at("look at", &absolute)?;
+        if !metadata.file_type().is_socket() {
+            return Err(Failure::usage(format!("--ssh {}: {} is no socket of an agent", self.id, path.display()))
+                .help("give the key to an agent with ssh-add, and name the agent's socket"));
+        }
+        Ok(absolute)
+    }
+}
+
 /// What a `--build-context` stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContextSource {
@@ -323,6 +382,14 @@ pub fn epoch_variable() -> Result<Option<i64>, Failure> {
     }
 }
 
+/// A span of time as Go writes it: `90s`, `1h30m`, `1.5s`; at least a millisecond.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    match crate::dockerfile::duration::parse(text)? {
+        time if time >= Duration::from_millis(1) => Ok(time),
+        _ => Err(format!("'{text}' is less than a millisecond")),
+    }
+}
+
 /// A span of time such as `24h`, `7d`, `1h30m`, `90s`, in seconds.
 pub fn age(text: &str) -> Result<i64, String> {
     let bad = || format!("'{text}' is not a span of time (24h, 7d, 1h30m)");
@@ -388,6 +455,16 @@ mod tests {
         }
         for bad in ["", "src=x", "id=", "id=a,src=b,env=c", "id=a,mode=1", "id=a,type=x", "id"] {
             assert!(SecretArg::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn agents_have_an_id_and_maybe_a_socket() {
+        let agent = |id: &str, path: Option<&str>| Ok(SshArg { id: id.into(), path: path.map(PathBuf::from) });
+        assert_eq!(SshArg::parse("default"), agent("default", None));
+        assert_eq!(SshArg::parse("git=/a=b"), agent("git", Some("/a=b")));
+        for bad in ["", "=x", "x="] {
+            assert!(SshArg::parse(bad).is_err(), "{bad}");
         }
     }
 

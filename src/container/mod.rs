@@ -96,6 +96,7 @@ pub fn run(
         network: options.network,
         capabilities: caps::default_names(),
         seccomp: true,
+        unmasked: false,
         init: options.init,
         tty: options.tty,
         shm_size: options.shm_size.unwrap_or(SHM_SIZE),

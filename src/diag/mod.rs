@@ -2,7 +2,7 @@
 
 pub mod suggest;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ struct Inner {
 }
 
 /// Bytes `start..end` of a [`Source`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
 pub struct Span {
     /// First byte.
     pub start: usize,

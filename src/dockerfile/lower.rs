@@ -49,6 +49,8 @@ pub struct Options {
     pub labels: BTreeMap<String, String>,
     /// `--network` default for RUN.
     pub network: Network,
+    /// `--allow security.insecure`.
+    pub allow_insecure: bool,
     /// Target and build platform.
     pub platform: Platform,
 }

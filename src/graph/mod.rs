@@ -7,10 +7,11 @@
 pub mod dump;
 
 use crate::diag::Span;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Index of a step in [`Graph::steps`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StepId(pub u32);
 
@@ -22,7 +23,7 @@ impl StepId {
 }
 
 /// All steps that the target needs, in topological order.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Graph {
     /// The steps; `steps[i].id.index() == i`.
     pub steps: Vec<Step>,
@@ -31,7 +32,7 @@ pub struct Graph {
 }
 
 /// One vertex.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Step {
     /// Its own index.
     pub id: StepId,
@@ -46,7 +47,7 @@ pub struct Step {
 }
 
 /// What a step does.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub enum Op {
     /// The empty root filesystem.
@@ -62,7 +63,7 @@ pub enum Op {
 }
 
 /// The source of an image's root filesystem. Resolved while the graph is made, so that it is fixed by content.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ImageOp {
     /// As the Dockerfile names it, for messages.
     pub reference: String,
@@ -71,7 +72,7 @@ pub struct ImageOp {
 }
 
 /// COPY or ADD.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CopyOp {
     /// The root filesystem copied onto.
     pub base: StepId,
@@ -98,7 +99,7 @@ pub struct CopyOp {
 }
 
 /// One source of a COPY or ADD.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum CopySource {
     /// A path or pattern in a build context. `None`: the main context.
     Context {
@@ -124,7 +125,7 @@ pub enum CopySource {
 }
 
 /// RUN.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunOp {
     /// The root filesystem it runs on.
     pub base: StepId,
@@ -144,10 +145,29 @@ pub struct RunOp {
     pub script: Option<Script>,
     /// `--mount`s in order.
     pub mounts: Vec<RunMount>,
+    /// `--security`.
+    pub security: Security,
+    /// `--retry`: how many more times a process that failed is started, each time on a clean snapshot. `None`: as the
+    /// build says. No part of the key.
+    pub retry: Option<u32>,
+    /// `--timeout`: after this long the process is killed and has failed; zero: never. `None`: as the build says. No
+    /// part of the key.
+    pub timeout: Option<Duration>,
+}
+
+/// How far a RUN is fenced in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Security {
+    /// The sandbox of docs/sandbox.md.
+    #[default]
+    Sandbox,
+    /// All capabilities that the builder has, no system call filter, nothing masked.
+    Insecure,
 }
 
 /// A script file that only the step sees.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Script {
     /// File name below `/dev/pipes`.
     pub name: String,
@@ -156,7 +176,7 @@ pub struct Script {
 }
 
 /// `RUN --mount=…`, resolved.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum RunMount {
     /// Files of a context or step; what is written is discarded.
@@ -178,11 +198,11 @@ pub enum RunMount {
         sharing: String,
         /// Seed: contents it starts with.
         from: Option<CopySource>,
-        /// Mode of a new one.
-        mode: u32,
-        /// Owner of a new one; `None`: the step's user.
+        /// Mode of its top directory; `None`: as it is, 0755 for a new one.
+        mode: Option<u32>,
+        /// Owner of its top directory; `None`: as it is, the step's user for a new one.
         uid: Option<u32>,
-        /// Group of a new one; `None`: the step's group.
+        /// Group of its top directory; `None`: as it is, the step's group for a new one.
         gid: Option<u32>,
         /// Mounted read-only.
         readonly: bool,
@@ -229,7 +249,7 @@ pub enum RunMount {
 }
 
 /// The network of a step or container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
     /// The host's.
@@ -250,7 +270,7 @@ impl Network {
 }
 
 /// WORKDIR's effect on the files.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MkdirOp {
     /// The root filesystem it is made on.
     pub base: StepId,

@@ -151,6 +151,7 @@ impl Bench {
             trees,
             snapshotter: &NoSnapshots,
             contexts: &contexts,
+            run: &Default::default(),
             secrets: &secrets,
             cancel: &cancel,
         };

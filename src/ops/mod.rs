@@ -6,6 +6,7 @@ pub mod elf;
 #[cfg(test)]
 mod fixture;
 pub mod key;
+pub mod leak;
 pub mod mkdir;
 pub mod run;
 pub mod source;
@@ -20,6 +21,7 @@ use crate::store::{Store, StoreError};
 use crate::tree::{Rootfs, TreeError, Trees};
 use context::Contexts;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What every step may use.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Cx<'a> {
     pub contexts: &'a Contexts,
     /// Secrets by id.
     pub secrets: &'a std::collections::BTreeMap<String, Vec<u8>>,
+    /// What the caller decides about RUN.
+    pub run: &'a run::Policy,
     /// Stop.
     pub cancel: &'a Cancel,
 }
@@ -92,6 +96,18 @@ pub enum OpError {
         argv: String,
         /// How it ended.
         exit: crate::sandbox::Exit,
+        /// What was kept of it.
+        kept: Kept,
+    },
+    /// The process of a RUN was killed because it took too long.
+    #[error("process {argv} was killed: it took longer than its timeout of {}", span(*limit))]
+    Late {
+        /// The command, for people.
+        argv: String,
+        /// What it was given.
+        limit: Duration,
+        /// What was kept of it.
+        kept: Kept,
     },
     /// Stopped from outside.
     #[error("cancelled")]
@@ -126,6 +142,28 @@ impl OpError {
             *subject = Some(words.into());
         }
         self
+    }
+}
+
+/// What was kept of a failed step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Its whole output.
+    pub log: Option<PathBuf>,
+    /// Its root filesystem: a name in the store's `failed/`.
+    pub snapshot: Option<String>,
+}
+
+/// A span of time for people: `1h30m`, `90s` as `1m30s`, `1.5s`.
+fn span(time: Duration) -> String {
+    let (hours, minutes, rest) = (time.as_secs() / 3600, time.as_secs() / 60 % 60, time.as_secs() % 60);
+    let seconds = f64::from(rest as u32) + f64::from(time.subsec_millis()) / 1000.0;
+    let part = |n: u64, unit: &str| if n > 0 { format!("{n}{unit}") } else { String::new() };
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}s"),
+        _ => {
+            part(hours, "h") + &part(minutes, "m") + &if seconds > 0.0 { format!("{seconds}s") } else { String::new() }
+        }
     }
 }
 

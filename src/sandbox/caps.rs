@@ -70,6 +70,11 @@ pub fn default_names() -> Vec<String> {
     DEFAULT.map(str::to_owned).to_vec()
 }
 
+/// Every capability there is, for `RUN --security=insecure`.
+pub fn all_names() -> Vec<String> {
+    NAMES.map(str::to_owned).to_vec()
+}
+
 /// The set of the named capabilities (`CHOWN` or `CAP_CHOWN`, any case); the first unknown name as the error.
 pub fn parse(names: &[String]) -> Result<CapabilitySet, String> {
     let mut set = CapabilitySet::empty();

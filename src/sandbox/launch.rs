@@ -16,6 +16,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,12 +80,19 @@ impl Launched {
     /// Waits for the end. When `cancel` is set meanwhile the whole sandbox is killed. When it returns, no process of
     /// the sandbox is left.
     pub fn wait(self, cancel: &Cancel) -> Result<Exit, SandboxError> {
+        self.wait_until(cancel, None).map(|(exit, _)| exit)
+    }
+
+    /// As [`Launched::wait`], and kills the sandbox at `deadline`: whether it came to that is the second result.
+    pub fn wait_until(self, cancel: &Cancel, deadline: Option<Instant>) -> Result<(Exit, bool), SandboxError> {
+        let mut late = false;
         while !self.poll(&[], PollTimeout::from(CANCEL_INTERVAL))? {
-            if cancel.is_set() {
+            late |= deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if late || cancel.is_set() {
                 self.signal(libc::SIGKILL);
             }
         }
-        self.running.finish()
+        Ok((self.running.finish()?, late))
     }
 
     /// Waits until process 1 has ended (true), one of `also` is readable or `timeout` has passed (false).

@@ -18,7 +18,7 @@ mod wire;
 
 pub use launch::Streams;
 pub use launch::{Exit, Launched, launch};
-pub use spec::{Mount, Spec};
+pub use spec::{Mount, Spec, Upper};
 
 use std::io;
 

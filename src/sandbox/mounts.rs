@@ -3,24 +3,36 @@
 use super::mountfd::{self, NODEV, NOEXEC, NOSUID, OverlayDirs, RDONLY};
 use super::plan::{Placed, What};
 use super::root::{self, NewRoot};
+use super::spec::Upper;
+use super::sys;
 use super::wire::{Blame, Failure};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Magic number of the unified control group file system (linux/magic.h).
 const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
 
 /// Makes every mount of the plan, in order.
 pub(super) fn carry_out(plan: &[Placed], new: &NewRoot) -> Result<(), Failure> {
+    // Overlays that are to be read-only become so at the end: later mounts may need mount points in them.
+    let mut to_close = Vec::new();
     for (number, placed) in plan.iter().enumerate() {
-        one(placed, number, new)?;
+        one(placed, number, new, &mut to_close)?;
+    }
+    for (mount, target) in to_close {
+        sys::set_mount_attributes(&mount, false, RDONLY, 0).blame("make read-only", target)?;
     }
     Ok(())
 }
 
-fn one(placed: &Placed, number: usize, new: &NewRoot) -> Result<(), Failure> {
+fn one<'p>(
+    placed: &'p Placed,
+    number: usize,
+    new: &NewRoot,
+    to_close: &mut Vec<(OwnedFd, &'p str)>,
+) -> Result<(), Failure> {
     let target = placed.target.as_str();
     match &placed.what {
         What::Fresh { kind, options, exec, devices, optional } => {
@@ -69,13 +81,25 @@ fn one(placed: &Placed, number: usize, new: &NewRoot) -> Result<(), Failure> {
             let attributes = NODEV | if *readonly { RDONLY } else { 0 };
             put(new, &mountfd::clone_tree(handle, attributes, source.display())?, target, directory)
         }
-        What::Scratch { source } => {
-            let lower = mountfd::handle(source)?;
-            let upper = new.stage.directory(&format!("upper-{number}"))?;
-            let work = new.stage.directory(&format!("work-{number}"))?;
-            repeat_top(&lower, &upper, source)?;
-            let dirs = OverlayDirs { lowers: vec![lower.as_fd()], upper: upper.as_fd(), work: work.as_fd() };
-            put(new, &mountfd::overlay(&dirs, &new.stage.dir)?, target, true)
+        What::Overlay { lowers, upper, path, readonly } => {
+            let mount = overlay(new, number, lowers, upper.as_ref())?;
+            let mount = if path.trim_matches('/').is_empty() {
+                mount
+            } else {
+                // A part of a mount can be cloned from where it is attached, on older kernels only from there.
+                mountfd::attach(&mount, new.stage.directory(&format!("stack-{number}"))?, target)?;
+                let part = mountfd::beneath(&mount, path)?.ok_or(Errno::NOENT).blame("open", path)?;
+                mountfd::clone_tree(part, 0, target)?
+            };
+            put(new, &mount, target, true)?;
+            if *readonly {
+                to_close.push((mount, target));
+            }
+            Ok(())
+        }
+        What::Again { of } => {
+            let first = mountfd::beneath(&new.dir, of)?.ok_or(Errno::NOENT).blame("open", of)?;
+            put(new, &mountfd::clone_tree(first, 0, target)?, target, true)
         }
         What::Masked => masked(new, target),
         What::ReadOnly => match mountfd::beneath(&new.dir, target)? {
@@ -83,6 +107,24 @@ fn one(placed: &Placed, number: usize, new: &NewRoot) -> Result<(), Failure> {
             None => Ok(()),
         },
     }
+}
+
+/// An overlay of host directories, bottom first, detached.
+fn overlay(new: &NewRoot, number: usize, lowers: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> {
+    root::allow_descriptors(lowers.len());
+    let opened = lowers.iter().rev().map(|path| mountfd::handle(path)).collect::<Result<Vec<_>, _>>()?;
+    let (upper, work) = match upper {
+        Some(upper) => (mountfd::handle(&upper.dir)?, mountfd::handle(&upper.work)?),
+        None => {
+            let upper = new.stage.directory(&format!("upper-{number}"))?;
+            if let (Some(top), Some(path)) = (opened.first(), lowers.last()) {
+                repeat_top(top, &upper, path)?;
+            }
+            (upper, new.stage.directory(&format!("work-{number}"))?)
+        }
+    };
+    let lowers = opened.iter().map(AsFd::as_fd).collect();
+    mountfd::overlay(&OverlayDirs { lowers, upper: upper.as_fd(), work: work.as_fd() }, &new.stage.dir)
 }
 
 /// Attaches a mount, making its mount point where another mount holds it and it is missing.

@@ -1,6 +1,6 @@
 //! Spec → ordered list of mounts: pure, so that it can be tested without privilege.
 
-use super::spec::{Mount, Spec};
+use super::spec::{Mount, Spec, Upper};
 use std::path::PathBuf;
 
 /// One thing put at a path of the new root.
@@ -54,10 +54,21 @@ pub enum What {
         /// No writing.
         readonly: bool,
     },
-    /// A host directory whose changes are thrown away.
-    Scratch {
-        /// Host path.
-        source: PathBuf,
+    /// Host directories stacked as an overlay.
+    Overlay {
+        /// Bottom first.
+        lowers: Vec<PathBuf>,
+        /// Where writes go; `None`: to memory.
+        upper: Option<Upper>,
+        /// The directory of the stack that is shown.
+        path: String,
+        /// No writing once all mounts are made.
+        readonly: bool,
+    },
+    /// What an earlier entry of the plan put at this target.
+    Again {
+        /// That target.
+        of: String,
     },
     /// Covered: a file reads as empty, a directory is empty. Nothing where there is nothing.
     Masked,
@@ -69,7 +80,7 @@ impl What {
     /// Whether a mount point that is missing is a directory (`None`: it depends on the source, or none is made).
     pub fn needs_directory(&self) -> Option<bool> {
         match self {
-            What::Fresh { .. } | What::Sys | What::Scratch { .. } => Some(true),
+            What::Fresh { .. } | What::Sys | What::Overlay { .. } | What::Again { .. } => Some(true),
             What::File { .. } | What::Device(..) => Some(false),
             What::Cgroups | What::Bind { .. } | What::Link(_) | What::Masked | What::ReadOnly => None,
         }
@@ -141,11 +152,9 @@ pub fn plan(spec: &Spec, resolv_conf: &[u8]) -> Vec<Placed> {
     put("/dev/mqueue".into(), fresh("mqueue", &[], false, false, true));
     put("/sys".into(), What::Sys);
     put("/sys/fs/cgroup".into(), What::Cgroups);
-    for path in MASKED {
-        put(path.into(), What::Masked);
-    }
-    for path in READ_ONLY {
-        put(path.into(), What::ReadOnly);
+    if !spec.unmasked {
+        MASKED.iter().for_each(|path| put((*path).into(), What::Masked));
+        READ_ONLY.iter().for_each(|path| put((*path).into(), What::ReadOnly));
     }
     let mut file = |name: &str, data: Vec<u8>| {
         put(format!("/etc/{name}"), What::File { data, mode: 0o644, uid: 0, gid: 0 });
@@ -171,7 +180,8 @@ pub fn plan(spec: &Spec, resolv_conf: &[u8]) -> Vec<Placed> {
 fn target_of(mount: &Mount) -> &str {
     match mount {
         Mount::Bind { target, .. }
-        | Mount::Scratch { target, .. }
+        | Mount::Overlay { target, .. }
+        | Mount::Again { target, .. }
         | Mount::Tmpfs { target, .. }
         | Mount::File { target, .. } => target,
     }
@@ -180,7 +190,10 @@ fn target_of(mount: &Mount) -> &str {
 fn ours(mount: &Mount) -> What {
     match mount {
         Mount::Bind { source, readonly, .. } => What::Bind { source: source.clone(), readonly: *readonly },
-        Mount::Scratch { source, .. } => What::Scratch { source: source.clone() },
+        Mount::Overlay { lowers, upper, path, readonly, .. } => {
+            What::Overlay { lowers: lowers.clone(), upper: upper.clone(), path: path.clone(), readonly: *readonly }
+        }
+        Mount::Again { of, .. } => What::Again { of: of.clone() },
         Mount::Tmpfs { size, mode, .. } => {
             let mut options = vec![("mode", format!("{mode:o}"))];
             options.extend(size.map(|bytes| ("size", bytes.to_string())));
@@ -197,8 +210,10 @@ fn ours(mount: &Mount) -> What {
 pub fn inside_earlier(plan: &[Placed], index: usize) -> bool {
     let target = &plan[index].target;
     plan[..index].iter().any(|earlier| {
-        matches!(earlier.what, What::Fresh { .. } | What::Sys | What::Bind { .. } | What::Scratch { .. })
-            && target.strip_prefix(earlier.target.as_str()).is_some_and(|rest| rest.starts_with('/'))
+        matches!(
+            earlier.what,
+            What::Fresh { .. } | What::Sys | What::Bind { .. } | What::Overlay { .. } | What::Again { .. }
+        ) && target.strip_prefix(earlier.target.as_str()).is_some_and(|rest| rest.starts_with('/'))
     })
 }
 
@@ -224,6 +239,7 @@ mod tests {
             network: Network::Host,
             capabilities: vec![],
             seccomp: true,
+            unmasked: false,
             init: true,
             tty: false,
             shm_size: 1 << 26,
@@ -247,6 +263,13 @@ mod tests {
         // Masked files are covered with the sandbox's own null device.
         assert!(position(&plan, "/dev/null") < position(&plan, "/proc/kcore"));
         assert_eq!(position(&plan, "/run"), plan.len() - 1);
+    }
+
+    #[test]
+    fn an_unmasked_sandbox_hides_nothing() {
+        let all = plan(&Spec { unmasked: true, ..spec(vec![]) }, b"");
+        assert!(all.iter().all(|placed| !matches!(placed.what, What::Masked | What::ReadOnly)));
+        assert!(plan(&spec(vec![]), b"").iter().any(|placed| placed.what == What::Masked));
     }
 
     #[test]

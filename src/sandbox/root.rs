@@ -121,7 +121,7 @@ fn attach_root(mount: &OwnedFd, stage: &Stage) -> Result<(), Failure> {
 }
 
 /// Each lower layer takes a descriptor while the overlay is configured, and the soft limit may be as low as 256.
-fn allow_descriptors(count: usize) {
+pub(super) fn allow_descriptors(count: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let now = getrlimit(Resource::Nofile);
     let wanted = Some(count as u64 + 64);

@@ -36,6 +36,8 @@ pub struct Spec {
     pub capabilities: Vec<String>,
     /// Apply the seccomp filter.
     pub seccomp: bool,
+    /// Nothing of /proc and /sys is masked or read-only (`RUN --security=insecure`).
+    pub unmasked: bool,
     /// Process 1 is rbuild's init, which reaps orphans and passes signals on, and the program is its child (steps).
     /// Otherwise the program itself is process 1, with the kernel's special rules for it (containers).
     pub init: bool,
@@ -51,6 +53,15 @@ pub struct Spec {
     pub oom_score_adj: i32,
 }
 
+/// The writable part of a [`Mount::Overlay`]: two host directories on one file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upper {
+    /// Takes the changes. Its own mode and owner are what the top of the overlay shows.
+    pub dir: PathBuf,
+    /// The kernel's scratch space.
+    pub work: PathBuf,
+}
+
 /// One more mount.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -64,10 +75,23 @@ pub enum Mount {
         /// No writing.
         readonly: bool,
     },
-    /// A host directory under an overlay whose writes are thrown away.
-    Scratch {
-        /// Host directory.
-        source: PathBuf,
+    /// Host directories stacked as an overlay: what is written never reaches the lower ones.
+    Overlay {
+        /// Host directories in overlay-upper layout, bottom first; not empty.
+        lowers: Vec<PathBuf>,
+        /// Where writes go; `None`: to memory, thrown away.
+        upper: Option<Upper>,
+        /// The directory of the stack that is shown, symbolic links followed inside it; `/` for all of it.
+        path: String,
+        /// Absolute path inside.
+        target: String,
+        /// No writing, but for the mount points of later mounts.
+        readonly: bool,
+    },
+    /// What an earlier mount shows, at one more place.
+    Again {
+        /// Target of the earlier mount.
+        of: String,
         /// Absolute path inside.
         target: String,
     },

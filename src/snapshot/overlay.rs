@@ -46,7 +46,7 @@ impl Snapshotter for Overlay {
 /// The directories of a root filesystem's layers, bottom first. The kernel refuses a directory that it is given twice, and
 /// a layer may well come twice (an empty one does all the time): only the topmost is kept, which shows, hides and removes
 /// all that the ones below it do.
-fn lowers(store: &Store, base: &Rootfs) -> Result<Vec<PathBuf>, SnapshotError> {
+pub fn lowers(store: &Store, base: &Rootfs) -> Result<Vec<PathBuf>, SnapshotError> {
     let mut lowers: Vec<PathBuf> = Vec::with_capacity(base.layers.len());
     let mut seen = HashSet::new();
     for layer in base.layers.iter().rev() {

@@ -248,7 +248,9 @@ impl Solver<'_> {
                 }
                 self.cached(step, self.rootfs(op.base), &planned.preimage, false, || {
                     let fresh_from = self.fresh_from(op, &planned)?;
-                    Ok((ops::copy::run(cx, op, &inputs, &planned)?, fresh_from))
+                    let written = ops::copy::run(cx, op, &inputs, &planned)?;
+                    ops::leak::check(cx, &written.fs)?;
+                    Ok((written, fresh_from))
                 })
             }
             Op::Mkdir(op) => {

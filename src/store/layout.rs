@@ -35,13 +35,17 @@ pub const CONTEXTS: &str = "contexts";
 pub const MOUNTS: &str = "mounts";
 /// Containers.
 pub const CONTAINERS: &str = "containers";
+/// Outputs of failed steps.
+pub const LOGS: &str = "logs";
+/// Root filesystems of failed steps, and the last build.
+pub const FAILED: &str = "failed";
 /// What is being built.
 pub const TMP: &str = "tmp";
 /// Locks of steps and cache mounts.
 pub const LOCKS: &str = "locks";
 
-const DIRECTORIES: [&str; 12] =
-    [BLOBS, LAYERS, CONTENTS, TREES, STEPS, BUILDS, REFS, CONTEXTS, MOUNTS, CONTAINERS, TMP, LOCKS];
+const DIRECTORIES: [&str; 14] =
+    [BLOBS, LAYERS, CONTENTS, TREES, STEPS, BUILDS, REFS, CONTEXTS, MOUNTS, CONTAINERS, LOGS, FAILED, TMP, LOCKS];
 
 /// Features that this program knows, by what not knowing them forbids. None so far beyond format 1 itself.
 const KNOWN_READ_ONLY_COMPATIBLE: [&str; 0] = [];

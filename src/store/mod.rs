@@ -15,6 +15,7 @@ pub mod gc;
 pub mod layers;
 pub mod layout;
 mod mark;
+pub mod mounts;
 pub mod refs;
 pub mod statcache;
 pub mod steps;
@@ -119,6 +120,14 @@ pub enum StoreError {
         /// Its digest or name.
         name: String,
     },
+    /// Something is in use by another build.
+    #[error("{what} {name} is in use by a build")]
+    Busy {
+        /// "cache mount".
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// Collecting or repairing was tried on a store that others may be using.
     #[error("store {} was not opened for exclusive use", root.display())]
     NotExclusive {
@@ -188,25 +197,19 @@ impl Store {
         self.place(self.stage(bytes)?, path)
     }
 
-    /// The directory of the cache mount `id` (any text), made if need be.
-    pub fn mount_dir(&self, id: &str) -> Result<PathBuf, StoreError> {
-        let path = self.root.join(layout::MOUNTS).join(layout::file_name(id));
-        if !path.is_dir() {
-            self.writable()?;
-            fs::create_dir_all(&path)?;
-        }
-        Ok(path)
-    }
-
-    /// Waits for the right to use the cache mount `id` alone (`sharing=locked`).
-    pub fn lock_mount(&self, id: &str) -> Result<Lock, StoreError> {
-        let name = format!("mount-{}", layout::file_name(id));
-        Ok(lock::exclusive(self.root.join(layout::LOCKS).join(name))?)
-    }
-
     /// `containers/`: its contents belong to `container`.
     pub fn containers_dir(&self) -> PathBuf {
         self.root.join(layout::CONTAINERS)
+    }
+
+    /// `logs/`: whole outputs of failed steps.
+    pub fn logs_dir(&self) -> PathBuf {
+        self.root.join(layout::LOGS)
+    }
+
+    /// `failed/`: root filesystems of failed steps.
+    pub fn failed_dir(&self) -> PathBuf {
+        self.root.join(layout::FAILED)
     }
 
     /// Whether this program may write here.

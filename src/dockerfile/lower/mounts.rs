@@ -168,7 +168,7 @@ impl Walk<'_> {
                 target: required_target,
                 sharing: options.sharing.unwrap_or_else(|| "shared".into()),
                 from,
-                mode: options.mode.unwrap_or(0o755),
+                mode: options.mode,
                 uid: options.uid,
                 gid: options.gid,
                 readonly: options.readonly == Some(true),

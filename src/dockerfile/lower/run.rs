@@ -7,7 +7,12 @@ use super::stages::suggest;
 use super::state::State;
 use super::walk::{Walk, label};
 use crate::dockerfile::ast::{self, Command, Flag, Heredoc, Instruction};
-use crate::graph::{Network, Op, RunOp, Script};
+use crate::dockerfile::duration;
+use crate::graph::{Network, Op, RunOp, Script, Security};
+use std::time::Duration;
+
+/// The most that `--retry` may ask for: more is a loop, not a policy.
+pub const MAX_RETRIES: u32 = 100;
 
 impl Walk<'_> {
     /// RUN.
@@ -28,16 +33,21 @@ impl Walk<'_> {
             network: self.options.network,
             script: None,
             mounts: Vec::new(),
+            security: Security::Sandbox,
+            retry: None,
+            timeout: None,
         };
         for flag in &run.flags {
             match flag.name.value.as_str() {
                 "network" => op.network = self.network(site, flag)?,
-                "security" => security(site, flag)?,
+                "security" => op.security = self.security(site, flag)?,
+                "retry" => op.retry = Some(retry(site, flag)?),
+                "timeout" => op.timeout = Some(timeout(site, flag)?),
                 "mount" => {
                     let mount = self.mount(state, site, flag, &op.mounts)?;
                     op.mounts.push(mount);
                 }
-                // `device`, `retry`, `timeout`.
+                // `device`.
                 _ => return Err(site.unsupported_flag("RUN", flag)),
             }
         }
@@ -78,6 +88,23 @@ impl Walk<'_> {
         }
     }
 
+    fn security(&self, site: &Site<'_>, flag: &Flag) -> Result<Security, Fault> {
+        let word = site.flag_value(flag)?;
+        match word.value.as_str() {
+            "sandbox" => Ok(Security::Sandbox),
+            "insecure" if self.options.allow_insecure => Ok(Security::Insecure),
+            "insecure" => Err(site
+                .error("security-refused", "RUN --security=insecure was not allowed for this build", word.span)
+                .note("the process would have every capability of the builder and no system call filter")
+                .help("if you trust this Dockerfile, build with --allow security.insecure")
+                .into()),
+            other => Err(site
+                .error("invalid-security", format!("`{other}` is no security mode of a RUN"), word.span)
+                .note("there are sandbox and insecure")
+                .into()),
+        }
+    }
+
     /// Proxy arguments given by the caller, in both spellings, as some programs read only one; not those that ARG or
     /// ENV declare, which are ordinary variables.
     fn proxies(&self, state: &State) -> Vec<String> {
@@ -104,16 +131,20 @@ fn run_env(state: &State) -> Vec<String> {
     env
 }
 
-fn security(site: &Site<'_>, flag: &Flag) -> Result<(), Fault> {
+fn retry(site: &Site<'_>, flag: &Flag) -> Result<u32, Fault> {
     let word = site.flag_value(flag)?;
-    match word.value.as_str() {
-        "sandbox" => Ok(()),
-        "insecure" => Err(site.unsupported("security-unsupported", "RUN --security=insecure", word.span).into()),
-        other => Err(site
-            .error("invalid-security", format!("`{other}` is no security mode of a RUN"), word.span)
-            .note("there is sandbox")
-            .into()),
+    match word.value.parse() {
+        Ok(times) if times <= MAX_RETRIES => Ok(times),
+        _ => {
+            let message = format!("--retry=`{}` is no number from 0 to {MAX_RETRIES}", word.value);
+            Err(site.error("flag-value", message, word.span).into())
+        }
     }
+}
+
+fn timeout(site: &Site<'_>, flag: &Flag) -> Result<Duration, Fault> {
+    let word = site.flag_value(flag)?;
+    duration::parse(&word.value).map_err(|reason| site.error("flag-value", reason, word.span).into())
 }
 
 /// The process of a RUN, and the script file it needs.

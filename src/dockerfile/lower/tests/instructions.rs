@@ -56,7 +56,7 @@ fn what_is_not_supported_is_refused_by_name() {
         ("ADD git@example.org:x.git /x", "add-remote-unsupported"),
         ("ADD https://example.org/x.git#v1:sub /x", "add-remote-unsupported"),
         ("ADD --checksum=sha256:00 x /x", "add-remote-unsupported"),
-        ("RUN --security=insecure x", "security-unsupported"),
+        ("RUN --security=insecure x", "security-refused"),
         ("RUN --device=vendor.com/gpu=all x", "flag-unsupported"),
         ("RUN --retry=3 x", "flag-unsupported"),
         ("RUN --timeout=3s x", "flag-unsupported"),
@@ -208,7 +208,7 @@ fn mounts_are_resolved() {
     let want = [
         r#"Bind { target: "/srv/t", source: Context { context: None, pattern: "x" }, writable: true }"#,
         r#"Bind { target: "/s", source: Step { step: StepId(0), pattern: "/" }, writable: false }"#,
-        "Cache { target: \"/c\", id: \"/c\", sharing: \"locked\", from: None, mode: 448, uid: Some(1), gid: None, \
+        "Cache { target: \"/c\", id: \"/c\", sharing: \"locked\", from: None, mode: Some(448), uid: Some(1), gid: None, \
          readonly: false }",
         r#"Tmpfs { target: "/t", size: Some(1048576) }"#,
         "Secret { id: \"i\", target: Some(\"/run/secrets/i\"), env: None, required: true, mode: 256, uid: 0, gid: 0 }",

@@ -1,0 +1,284 @@
+//! `RUN --mount`: what each shows in the step's key, and what each becomes in the sandbox.
+//!
+//! A bind of a directory of another step is an overlay of that step's layers: nothing is copied, and writes (`rw`) end
+//! up in memory. Every other bind is a private copy, made by the rules of COPY into an empty root.
+
+use super::super::key::Preimage;
+use super::super::{Cx, Inputs, OpError, Written, copy, user};
+use super::cache::{self, Wish};
+use super::ssh::Forward;
+use crate::graph::{CopyOp, CopySource, RunMount, StepId};
+use crate::sandbox::Mount;
+use crate::snapshot::overlay::{self, MAX_LAYERS};
+use crate::tree::{Rootfs, Trees, View};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Adds to the key what a mount shows: a bind's content, a cache's name, a secret's and an agent's id and place. A bind
+/// gives its plan.
+pub(super) fn plan(
+    cx: &Cx<'_>,
+    mount: &RunMount,
+    inputs: &Inputs<'_>,
+    preimage: &mut Preimage,
+) -> Result<Option<copy::Planned>, OpError> {
+    match mount {
+        RunMount::Bind { target, source, writable } => {
+            let planned = plan_bind(cx, source, inputs)?;
+            preimage.part(format!("bind {target}"), planned.preimage.digest().to_string());
+            preimage.part("writable", writable.to_string());
+            return Ok(Some(planned));
+        }
+        RunMount::Cache { target, id, readonly, .. } => {
+            preimage.part(format!("cache {target}"), id).part("readonly", readonly.to_string());
+        }
+        RunMount::Tmpfs { target, size } => {
+            preimage.part(format!("tmpfs {target}"), size.map_or(String::new(), |s| s.to_string()));
+        }
+        RunMount::Secret { id, target, env, mode, uid, gid, .. } => {
+            let shown =
+                format!("{} {} {mode:o} {uid}:{gid}", target.as_deref().unwrap_or(""), env.as_deref().unwrap_or(""));
+            preimage.part(format!("secret {id}"), shown);
+        }
+        RunMount::Ssh { id, target, .. } => {
+            preimage.part(format!("ssh {id}"), target);
+        }
+    }
+    Ok(None)
+}
+
+/// Where a bind's files land in its staging root.
+const STAGED: &str = "/bind";
+
+/// A step id that stands for the empty root a bind is staged on.
+const NOWHERE: StepId = StepId(u32::MAX);
+
+fn bind_copy(source: &CopySource) -> CopyOp {
+    CopyOp {
+        base: NOWHERE,
+        sources: vec![plain(source)],
+        dest: STAGED.into(),
+        chown: None,
+        chmod: None,
+        link: true,
+        parents: false,
+        exclude: Vec::new(),
+        unpack: false,
+        with_libs: false,
+        is_add: false,
+    }
+}
+
+/// The same source for COPY, which would take `*` for a pattern: the source of a mount is a path.
+fn plain(source: &CopySource) -> CopySource {
+    let mut source = source.clone();
+    if let CopySource::Context { pattern, .. } | CopySource::Step { pattern, .. } = &mut source {
+        let special = |c: char| matches!(c, '*' | '?' | '[' | '\\');
+        *pattern = pattern.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect();
+    }
+    source
+}
+
+fn plan_bind(cx: &Cx<'_>, source: &CopySource, inputs: &Inputs<'_>) -> Result<copy::Planned, OpError> {
+    let empty = empty_root();
+    copy::plan(cx, &bind_copy(source), &with_empty(inputs, &empty))
+}
+
+fn empty_root() -> Rootfs {
+    Rootfs { layers: Vec::new(), tree: Trees::empty() }
+}
+
+fn with_empty<'a, 'i: 'a>(inputs: &'a Inputs<'i>, empty: &'a Rootfs) -> impl Fn(StepId) -> &'a Rootfs + 'a {
+    move |id| if id == NOWHERE { empty } else { inputs(id) }
+}
+
+/// A private copy of a mount's source.
+#[derive(Debug)]
+pub(super) struct Staged {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// Which of the two.
+    pub is_dir: bool,
+    _written: Written,
+}
+
+/// Copies what a mount's source names. `planned`: from [`plan`], if that was called for it.
+pub(super) fn stage(
+    cx: &Cx<'_>,
+    inputs: &Inputs<'_>,
+    source: &CopySource,
+    planned: Option<&copy::Planned>,
+) -> Result<Staged, OpError> {
+    let planned_now;
+    let planned = match planned {
+        Some(planned) => planned,
+        None => {
+            planned_now = plan_bind(cx, source, inputs)?;
+            &planned_now
+        }
+    };
+    let empty = empty_root();
+    let written = copy::run(cx, &bind_copy(source), &with_empty(inputs, &empty), planned)?;
+    let path = written.fs.join(STAGED.trim_start_matches('/'));
+    Ok(Staged { is_dir: path.is_dir(), path, _written: written })
+}
+
+/// The mounts of a step, and what must live as long as its process.
+#[derive(Default)]
+pub(super) struct Mounted<'s> {
+    /// For the sandbox, in order.
+    pub mounts: Vec<Mount>,
+    /// `NAME=value` that mounts bring.
+    pub env: Vec<String>,
+    caches: Vec<cache::InUse<'s>>,
+    staged: Vec<Staged>,
+    forwards: Vec<Forward>,
+}
+
+impl Mounted<'_> {
+    /// The step has succeeded: its caches get what it did in them.
+    pub fn keep_caches(self) -> Result<(), OpError> {
+        self.caches.into_iter().try_for_each(cache::InUse::keep)
+    }
+}
+
+/// Prepares every mount. `overlay`: whether the kernel mounts overlays on the store.
+pub(super) fn prepare<'s>(
+    cx: &Cx<'s>,
+    mounts: &[RunMount],
+    binds: &[Option<copy::Planned>],
+    inputs: &Inputs<'_>,
+    who: &user::Identity,
+    overlay: bool,
+) -> Result<Mounted<'s>, OpError> {
+    let mut caches = cache::take(cx, mounts, overlay)?;
+    let mut first_targets: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut all = Mounted::default();
+    for (mount, bind) in mounts.iter().zip(binds) {
+        match mount {
+            RunMount::Bind { target, source, writable } => {
+                all.bind(cx, inputs, source, bind.as_ref(), target, *writable, overlay)?;
+            }
+            RunMount::Cache { target, id, from, mode, uid, gid, readonly, .. } => {
+                let Some(cache) = caches.remove(id) else {
+                    let of = first_targets.get(id.as_str()).copied().unwrap_or_default().to_owned();
+                    all.mounts.push(Mount::Again { of, target: target.clone() });
+                    continue;
+                };
+                first_targets.insert(id, target);
+                let wish = Wish { from: from.as_ref(), mode: *mode, uid: *uid, gid: *gid, readonly: *readonly };
+                let (mount, in_use) = cache::mount(cx, inputs, cache, &wish, who, overlay, target.clone())?;
+                all.mounts.push(mount);
+                all.caches.push(in_use);
+            }
+            RunMount::Tmpfs { target, size } => {
+                all.mounts.push(Mount::Tmpfs { target: target.clone(), size: *size, mode: 0o1777 });
+            }
+            RunMount::Secret { .. } => all.secret(cx, mount)?,
+            RunMount::Ssh { .. } => all.ssh(cx, mount)?,
+        }
+    }
+    Ok(all)
+}
+
+impl Mounted<'_> {
+    #[allow(clippy::too_many_arguments)]
+    fn bind(
+        &mut self,
+        cx: &Cx<'_>,
+        inputs: &Inputs<'_>,
+        source: &CopySource,
+        planned: Option<&copy::Planned>,
+        target: &str,
+        writable: bool,
+        overlay: bool,
+    ) -> Result<(), OpError> {
+        let target = target.to_owned();
+        if overlay && let Some(mount) = stacked(cx, inputs, source, &target, writable)? {
+            self.mounts.push(mount);
+            return Ok(());
+        }
+        let staged = stage(cx, inputs, source, planned)?;
+        self.mounts.push(if overlay && staged.is_dir {
+            // A stack of one: mount points of other mounts can be made in it.
+            let lowers = vec![staged.path.clone()];
+            Mount::Overlay { lowers, upper: None, path: "/".into(), target, readonly: !writable }
+        } else {
+            Mount::Bind { source: staged.path.clone(), target, readonly: !writable }
+        });
+        self.staged.push(staged);
+        Ok(())
+    }
+
+    fn secret(&mut self, cx: &Cx<'_>, mount: &RunMount) -> Result<(), OpError> {
+        let RunMount::Secret { id, target, env, required, mode, uid, gid } = mount else { return Ok(()) };
+        let Some(value) = cx.secrets.get(id) else {
+            return if *required { Err(missing_secret(id)) } else { Ok(()) };
+        };
+        if let Some(target) = target {
+            let (target, data) = (target.clone(), value.clone());
+            self.mounts.push(Mount::File { target, data, mode: *mode, uid: *uid, gid: *gid });
+        }
+        if let Some(name) = env {
+            match std::str::from_utf8(value).ok().filter(|text| !text.contains('\0')) {
+                Some(text) => self.env.push(format!("{name}={text}")),
+                None => {
+                    let message = format!("the secret '{id}' is no text and can't be the variable {name}");
+                    return Err(OpError::input("secret-not-text", message)
+                        .with_help("mount it as a file: drop env= from the mount")
+                        .about(id.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ssh(&mut self, cx: &Cx<'_>, mount: &RunMount) -> Result<(), OpError> {
+        let RunMount::Ssh { id, target, required, mode, uid, gid } = mount else { return Ok(()) };
+        let Some(agent) = cx.run.ssh.get(id) else {
+            return if *required { Err(missing_agent(id)) } else { Ok(()) };
+        };
+        let forward = Forward::new(cx.store, agent, *mode, *uid, *gid)?;
+        self.mounts.push(Mount::Bind { source: forward.socket.clone(), target: target.clone(), readonly: false });
+        if self.forwards.is_empty() {
+            self.env.push(format!("SSH_AUTH_SOCK={target}"));
+        }
+        self.forwards.push(forward);
+        Ok(())
+    }
+}
+
+/// A bind of a directory of another step as its layers; `None` where that can't be.
+fn stacked(
+    cx: &Cx<'_>,
+    inputs: &Inputs<'_>,
+    source: &CopySource,
+    target: &str,
+    writable: bool,
+) -> Result<Option<Mount>, OpError> {
+    let CopySource::Step { step, pattern } = source else { return Ok(None) };
+    let rootfs = inputs(*step);
+    let found = View::new(cx.trees, rootfs).find(pattern.as_bytes(), true)?;
+    if rootfs.layers.is_empty() || !found.is_some_and(|found| found.is_dir()) {
+        return Ok(None);
+    }
+    let lowers = overlay::lowers(cx.store, rootfs)?;
+    if lowers.len() > MAX_LAYERS {
+        return Ok(None);
+    }
+    let (path, target) = (pattern.clone(), target.to_owned());
+    Ok(Some(Mount::Overlay { lowers, upper: None, path, target, readonly: !writable }))
+}
+
+fn missing_secret(id: &str) -> OpError {
+    OpError::input("secret-missing", format!("the step requires the secret '{id}', which was not given"))
+        .with_help(format!("give it with --secret id={id},src=FILE or --secret id={id},env=NAME"))
+        .about(id)
+}
+
+fn missing_agent(id: &str) -> OpError {
+    let given = if id == "default" { "--ssh default".to_owned() } else { format!("--ssh {id}=SOCKET") };
+    OpError::input("ssh-missing", format!("the step requires the ssh agent '{id}', which was not given"))
+        .with_help(format!("give it with {given}"))
+        .about(id)
+}
