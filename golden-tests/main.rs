@@ -8,6 +8,7 @@ mod containers;
 mod damage;
 mod env;
 mod examples;
+mod mounts;
 mod sandbox;
 mod transcript;
 
@@ -19,6 +20,7 @@ fn main() {
     trials.extend(transcript::trials());
     trials.extend(sandbox::trials());
     trials.extend(containers::trials());
+    trials.extend(mounts::trials());
     trials.extend(concurrency::trials());
     trials.extend(damage::trials());
     trials.extend(examples::trials());

@@ -79,7 +79,12 @@ fn run(case: &Path, script: &str, busybox: bool) -> Result<(), Failed> {
             place.command("/bin/sh").args(["-c", line]).env("PATH", &path).env("SOURCE_DATE_EPOCH", "0").output()?;
         let _ = writeln!(transcript, "$ {line}");
         for (text, mark) in [(&output.stdout, ""), (&output.stderr, "! ")] {
-            for line in normalise(&String::from_utf8_lossy(text), &place).lines() {
+            let mut text = normalise(&String::from_utf8_lossy(text), &place);
+            if busybox {
+                // The image was imported now, from this machine's busybox.
+                text = image_ids(&text);
+            }
+            for line in text.lines() {
                 let _ = writeln!(transcript, "{}", format!("{mark}{line}").trim_end());
             }
         }
@@ -98,9 +103,27 @@ fn normalise(text: &str, place: &Place) -> String {
         .replace(&place.path().display().to_string(), "[TEMP]");
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
-        out.push_str(&ages(&log_times(&seconds(line))));
+        out.push_str(&logs(&ages(&log_times(&seconds(line)))));
     }
     out
+}
+
+/// `#3 image sha256:…` becomes `#3 image [ID]`.
+fn image_ids(text: &str) -> String {
+    let mask = |line: &str| match line.split_once(" image sha256:") {
+        Some((step, _)) if step.starts_with('#') => format!("{step} image [ID]\n"),
+        _ => line.to_owned(),
+    };
+    text.split_inclusive('\n').map(mask).collect()
+}
+
+/// `[STORE]/logs/0123456789ab.log` becomes `[STORE]/logs/[ID].log`.
+fn logs(line: &str) -> String {
+    const LOGS: &str = "[STORE]/logs/";
+    match line.split_once(LOGS).and_then(|(before, after)| Some((before, after.split_once(".log")?.1))) {
+        Some((before, after)) => format!("{before}{LOGS}[ID].log{after}"),
+        None => line.to_owned(),
+    }
 }
 
 /// `56 years ago` becomes `[N] years ago`.

@@ -219,7 +219,7 @@ impl CacheMount<'_> {
     }
 
     /// Adds the change set `dir`, which lies under the store's `tmp/`.
-    pub fn add(self, dir: &Path) -> Result<(), StoreError> {
+    pub fn append(self, dir: &Path) -> Result<(), StoreError> {
         loop {
             let next = numbered(&self.dir)?.last().map_or(1, |last| last + 1);
             if self.place(dir, next)? {
@@ -326,7 +326,7 @@ mod tests {
         let sets = [change(&store, "a"), change(&store, "b")];
         a.begin(&sets[0].path().join("set")).unwrap();
         assert_eq!(a.layers().unwrap().len(), 1);
-        a.add(&sets[1].path().join("set")).unwrap();
+        a.append(&sets[1].path().join("set")).unwrap();
         assert_eq!(b.layers().unwrap().len(), 2, "the second user may have them mounted");
         drop(b);
         let alone = take(&store, "x", Sharing::Locked);

@@ -164,7 +164,7 @@ impl InUse<'_> {
         if empty && Some(Top::of(&own)?) == self.top {
             return Ok(());
         }
-        Ok(self.cache.add(&own)?)
+        Ok(self.cache.append(&own)?)
     }
 }
 

@@ -50,6 +50,24 @@ fn the_network_of_a_run_is_the_builds_or_less() {
 }
 
 #[test]
+fn a_run_says_how_often_and_how_long_and_insecure_only_where_that_is_allowed() {
+    let allowed = Options { allow_insecure: true, ..options() };
+    let lowered = try_lower("FROM scratch\nRUN --retry=3 --timeout=1m30s --security=insecure x\n", &allowed).unwrap();
+    let run = runs(&lowered)[0];
+    assert_eq!((run.retry, run.timeout), (Some(3), Some(std::time::Duration::from_secs(90))));
+    assert_eq!(run.security, crate::graph::Security::Insecure);
+    for (flag, want) in [("retry=101", "flag-value"), ("retry=-1", "bad-flag-value"), ("timeout=3", "bad-flag-value")] {
+        let text = format!("FROM scratch\nRUN --{flag} x\n");
+        let source = crate::diag::Source::new("Dockerfile", text.clone());
+        let codes: Vec<String> = match crate::dockerfile::parse(&source) {
+            Err(list) => list.into_iter().map(|d| d.code).collect(),
+            Ok(_) => try_lower(&text, &options()).unwrap_err().into_iter().map(|d| d.code).collect(),
+        };
+        assert_eq!(codes, [want], "{flag}");
+    }
+}
+
+#[test]
 fn what_is_not_supported_is_refused_by_name() {
     let cases = [
         ("ADD https://example.org/x /x", "add-remote-unsupported"),
@@ -58,8 +76,6 @@ fn what_is_not_supported_is_refused_by_name() {
         ("ADD --checksum=sha256:00 x /x", "add-remote-unsupported"),
         ("RUN --security=insecure x", "security-refused"),
         ("RUN --device=vendor.com/gpu=all x", "flag-unsupported"),
-        ("RUN --retry=3 x", "flag-unsupported"),
-        ("RUN --timeout=3s x", "flag-unsupported"),
         ("COPY https://example.org/x /x", "copy-remote"),
     ];
     for (body, want) in cases {
