@@ -68,6 +68,7 @@ pub fn plan(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<Plan, Bui
         snapshotter: &snapshotter,
         contexts: &contexts,
         secrets: &request.secrets,
+        run: &request.run,
         cancel: &request.cancel,
     };
     let options = options(request, &store, &project(request))?;
