@@ -22,6 +22,10 @@ test *args:
 golden *args:
     GOLDEN=overwrite cargo test --test golden {{args}}
 
+# Build the conformance cases with BuildKit and rewrite what is recorded (see golden-tests/conformance/README.md)
+conformance filter="conformance/":
+    CONFORMANCE=record cargo test --test golden -- {{filter}}
+
 # Check licences and advisories of the crates (needs cargo-deny)
 deny:
     cargo deny check

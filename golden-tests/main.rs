@@ -4,6 +4,7 @@
 //! `GOLDEN=overwrite` rewrites the expected files. `RBUILD_TEST_REQUIRE=all` turns every skip into a failure.
 
 mod concurrency;
+mod conformance;
 mod containers;
 mod damage;
 mod env;
@@ -22,6 +23,7 @@ fn main() {
     trials.extend(containers::trials());
     trials.extend(mounts::trials());
     trials.extend(concurrency::trials());
+    trials.extend(conformance::trials());
     trials.extend(damage::trials());
     trials.extend(examples::trials());
     libtest_mimic::run(&arguments, trials).exit();

@@ -220,8 +220,7 @@ pub fn graph(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<Graph, B
 }
 
 fn parse(input: &DockerfileInput, sink: &solver::Sink<'_>) -> Result<Dockerfile, BuildError> {
-    let text = String::from_utf8_lossy(&input.bytes).into_owned();
-    let source = Source::new(&input.name, text);
+    let source = dockerfile::text::source(&input.name, &input.bytes).map_err(|e| BuildError::Dockerfile(vec![*e]))?;
     let (file, warnings) = dockerfile::parse(&source).map_err(BuildError::Dockerfile)?;
     warn(warnings, sink);
     Ok(file)

@@ -4,12 +4,11 @@ use super::Session;
 use super::failure::{Code, Failure};
 use super::manifest::ManifestArgs;
 use crate::base::{Digest, fs};
-use crate::diag::Source;
 use crate::dockerfile::check::check;
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lower::{BaseImage, Images, NamedContext, NotFound, Options};
-use crate::dockerfile::{lower, parse};
-use crate::image::ImageConfig;
+use crate::dockerfile::{lower, parse, text};
+use crate::image::{ImageConfig, Reference};
 use crate::pipeline::{self, BuildContext, BuildRequest};
 use crate::ui::report;
 use clap::Args;
@@ -50,7 +49,8 @@ pub fn run(args: &CheckArgs, session: &Session) -> Result<(), Failure> {
         network: request.network,
         ..Options::default()
     };
-    let source = Source::new(request.dockerfile.name, String::from_utf8_lossy(&request.dockerfile.bytes));
+    let input = &request.dockerfile;
+    let source = text::source(&input.name, &input.bytes).map_err(|e| Failure::invalid(vec![*e]))?;
     let (file, mut found) = parse(&source).map_err(Failure::invalid)?;
     match lower(&file, &options, &Assumed(&options)) {
         Ok(lowered) => found.extend(lowered.warnings),
@@ -81,6 +81,9 @@ struct Assumed<'o>(&'o Options);
 
 impl Images for Assumed<'_> {
     fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
+        if let Err(error) = reference.parse::<Reference>() {
+            return Err(NotFound { reason: error.reason, help: Vec::new() });
+        }
         let platform = &self.0.platform;
         let config =
             ImageConfig { os: platform.os.clone(), architecture: platform.arch.clone(), ..ImageConfig::default() };

@@ -135,9 +135,6 @@ pub fn read(file: Option<&Path>, context: &Path) -> Result<DockerfileInput, Fail
             (name, read_file(&file)?, Some(file))
         }
     };
-    if let Err(error) = std::str::from_utf8(&bytes) {
-        return Err(Failure::new(Code::Manifest, format!("{name} is not UTF-8 text: {error}")));
-    }
     Ok(DockerfileInput { name, bytes, path })
 }
 

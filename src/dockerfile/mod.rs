@@ -15,6 +15,7 @@ pub mod lines;
 pub mod lower;
 mod pairs;
 pub mod parse;
+pub mod text;
 mod words;
 
 pub use ast::Dockerfile;

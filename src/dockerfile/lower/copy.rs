@@ -36,12 +36,12 @@ impl Walk<'_> {
         let written = self.expand(state, site, &copy.dest)?;
         if op.sources.len() > 1 && !path::means_directory(&written) {
             let name = if copy.is_add { "ADD" } else { "COPY" };
-            let message = format!("{name} has {} sources, so its destination must be a directory", op.sources.len());
-            return Err(site
-                .error("destination-not-directory", message, copy.dest.span)
-                .note("without a trailing '/' each source would be written over the one before it")
-                .help(format!("write {written}/"))
-                .into());
+            let message = format!("{name} has {} sources, so its destination should end in '/'", op.sources.len());
+            let warning = site
+                .warning("destination-not-directory", message, copy.dest.span)
+                .note("the build fails if there are files among them and the image has no such directory")
+                .help(format!("write {written}/"));
+            self.diagnostics.push(warning);
         }
         op.dest = path::absolute_dest(state.workdir(), &written);
         let created_by = history::copy(&op, &written);

@@ -3,7 +3,7 @@
 /// `port/proto` keys that one word stands for. The error says what is wrong with it.
 pub fn ports(word: &str) -> Result<Vec<String>, String> {
     let (spec, proto) = match word.rsplit_once('/') {
-        Some((_, "")) => return Err("the protocol after '/' is missing".into()),
+        Some((spec, "")) => (spec, "tcp".to_owned()),
         Some((spec, proto)) => (spec, proto.to_ascii_lowercase()),
         None => (word, "tcp".to_owned()),
     };
@@ -43,7 +43,7 @@ mod tests {
             ("0", Some(&["0/tcp"])),
             ("65536", None),
             ("+80", None),
-            ("80/", None),
+            ("80/", Some(&["80/tcp"])),
             ("80/icmp", None),
             ("9-8", None),
             ("http", None),

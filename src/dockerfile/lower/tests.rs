@@ -179,10 +179,10 @@ fn from_finds_stages_exactly_and_the_last_of_a_name() {
 
 #[test]
 fn several_mistakes_are_told_at_once_in_the_order_of_the_file() {
-    let text = "FROM scratch\nCOPY a b c\nEXPOSE 70000\nENV A=${\nSTOPSIGNAL SIGTREM\nUSER $nobody\n";
+    let text = "FROM scratch\nCOPY --chmod=9 a b\nEXPOSE 70000\nENV A=${\nSTOPSIGNAL SIGTREM\nUSER $nobody\n";
     assert_eq!(
         faults(text, &options()).iter().map(|f| f.split(':').next().unwrap_or_default()).collect::<Vec<_>>(),
-        ["destination-not-directory", "invalid-port", "bad-expansion", "invalid-signal", "empty-value"]
+        ["invalid-mode", "invalid-port", "bad-expansion", "invalid-signal", "empty-value"]
     );
 }
 

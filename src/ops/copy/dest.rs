@@ -23,10 +23,6 @@ pub(super) struct Dest {
     pub path: Vec<u8>,
     /// Files go into it by their own names.
     pub is_dir: bool,
-    /// The base has a directory there.
-    pub exists: bool,
-    /// It was written with a `/` at the end: if missing, it is made plainly, and not in the likeness of the source.
-    pub slash: bool,
     /// Digest of what the base has in it: an archive is unpacked onto that.
     pub node: Option<Digest>,
     /// The directories of the base on the way to it, itself included, the root first.
@@ -34,13 +30,10 @@ pub(super) struct Dest {
 }
 
 impl Dest {
-    /// Whether the directory that `pick` names lends its mode and owner to the one that it is copied to. One that
-    /// the base has keeps its own (dockerfile.md C8).
-    pub fn takes_likeness(&self, pick: &Pick) -> bool {
-        match &pick.kept {
-            Some(kept) if !kept.path.is_empty() => true,
-            _ => !self.exists && !self.slash,
-        }
+    /// Whether the directory that `pick` names lends its mode and owner to the one that it is copied to. The
+    /// destination itself has its own if the base has it, and is else made plainly (dockerfile.md C7, C8).
+    pub fn takes_likeness(pick: &Pick) -> bool {
+        pick.kept.as_ref().is_some_and(|kept| !kept.path.is_empty())
     }
 }
 
@@ -77,7 +70,7 @@ pub(super) fn resolve(base: Option<&View<'_>>, op: &CopyOp, picks: &[Pick]) -> R
         .about(&op.dest));
     }
     let node = existing.and_then(|f| f.entry.child);
-    Ok(Dest { path, is_dir, exists, slash, node, parents })
+    Ok(Dest { path, is_dir, node, parents })
 }
 
 /// Gives every pick its target.

@@ -46,7 +46,7 @@ pub(super) fn preimage(
         // Which of its directories an archive meets is known only once it is unpacked.
         key.part("below the destination", node.to_string());
     }
-    let entries = entries(op, sources, picks, dest)?;
+    let entries = entries(op, sources, picks)?;
     match depth_of(&entries) {
         None => entries.iter().for_each(|e| {
             key.part(quote(&e.path), e.describe());
@@ -84,12 +84,7 @@ impl Entry<'_> {
     }
 }
 
-fn entries<'p>(
-    op: &CopyOp,
-    sources: &[Option<Source<'_>>],
-    picks: &'p [Pick],
-    dest: &Dest,
-) -> Result<Vec<Entry<'p>>, OpError> {
+fn entries<'p>(op: &CopyOp, sources: &[Option<Source<'_>>], picks: &'p [Pick]) -> Result<Vec<Entry<'p>>, OpError> {
     let mut all = Vec::new();
     for pick in picks {
         let mut firsts: HashMap<&[u8], &'p [u8]> = HashMap::new();
@@ -106,8 +101,8 @@ fn entries<'p>(
             Picked::Inline => inline(&op.sources[pick.source]),
             Picked::One(item) => describe(item, first_of(item)),
             Picked::Archive(item) => format!("unpack {}", content(item)),
-            // Of the directory itself only its place counts, unless the copy is made in its likeness.
-            Picked::Tree { dir, .. } if dest.takes_likeness(pick) => describe(dir, None),
+            // Of the directory itself only its place counts, unless --parents brings it along.
+            Picked::Tree { dir, .. } if Dest::takes_likeness(pick) => describe(dir, None),
             Picked::Tree { .. } => "dir".to_owned(),
         };
         all.push(Entry { path: pick.named.clone(), value: Value::Text(text + &to) });

@@ -78,11 +78,12 @@ impl Looks {
         Ok(Looks { owner, mode })
     }
 
-    /// Mode and owner of a directory that is made because it is missing (dockerfile.md C7).
+    /// Mode and owner of a directory that is made because it is missing (dockerfile.md C7): of an octal `--chmod`, what
+    /// mkdir(2) makes of it with the usual umask, 022, as in BuildKit.
     fn made(&self) -> (u32, u32, u32) {
         let (uid, gid) = self.owner.unwrap_or((0, 0));
         let mode = match self.mode {
-            Some(ModeChange::Absolute(mode)) => mode,
+            Some(ModeChange::Absolute(mode)) => mode & 0o755,
             _ => 0o755,
         };
         (mode, uid, gid)

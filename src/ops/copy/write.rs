@@ -1,6 +1,7 @@
 //! Writing what was planned into the layer directory: directories first, then files in parallel, hard links last.
 
 use super::bytes::Copier;
+use super::dest::Dest;
 use super::libs::Extra;
 use super::select::{Pick, Picked, changed};
 use super::{Looks, Planned, unpack};
@@ -82,7 +83,8 @@ impl Writer<'_, '_> {
                 self.files(source, vec![(item, pick.target.clone())])
             }
             Picked::Archive(item) => {
-                self.upper.ensure_dir(&pick.target, &made)?;
+                // What is unpacked has its own modes, and the directory for it the usual one (dockerfile.md C27).
+                self.upper.ensure_dir(&pick.target, &Meta { mode: 0o755, ..made })?;
                 unpack::unpack(self.cx, &mut self.upper, source, item, &pick.target, self.planned.looks.owner)
             }
             Picked::Tree { dir, below } => {
@@ -97,7 +99,7 @@ impl Writer<'_, '_> {
 
     /// The directory that a directory's contents go to.
     fn top(&mut self, pick: &Pick, dir: &Item, made: &Meta) -> Result<(), OpError> {
-        if self.planned.dest.takes_likeness(pick) && !pick.target.is_empty() {
+        if Dest::takes_likeness(pick) && !pick.target.is_empty() {
             self.upper.ensure_dir(parent(&pick.target), made)?;
             return self.upper.put_dir(&pick.target, meta(&self.planned.looks, dir, made.mtime));
         }

@@ -23,11 +23,11 @@ fn files_go_where_the_rules_say() {
     ][..];
     let cases = [
         Case {
-            rule: "C1: contents of a directory, dotfiles too; a new directory is made in its likeness",
+            rule: "C1, C7: contents of a directory, dotfiles too; a new directory is made plainly",
             context: &["s d 711", "s/a f 600 A", "s/.dot f 644 D", "s/sub/b f 4755 B", "s/l l a"],
             base: &[],
             op: copy_op(&["s"], "/app"),
-            result: &["app d 711", "app/a f 600 A", "app/.dot f 644 D", "app/sub/b f 4755 B", "app/l l a", "!app/s"],
+            result: &["app d 755", "app/a f 600 A", "app/.dot f 644 D", "app/sub/b f 4755 B", "app/l l a", "!app/s"],
         },
         Case {
             rule: "C2: a slash behind the source means nothing",
