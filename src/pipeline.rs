@@ -315,10 +315,30 @@ fn failure(error: SolveError, graph: &Graph, source: &Source) -> BuildError {
             diagnostic
         }
         // These say their cause themselves.
-        other => Diagnostic::error("step-failed", other.to_string(), source, instruction),
+        other => {
+            let mut diagnostic = Diagnostic::error("step-failed", other.to_string(), source, instruction);
+            if is_full(other) {
+                diagnostic
+                    .help
+                    .push("make room on the store's file system: `rbuild prune`, or another store with --root".into());
+            }
+            diagnostic
+        }
     };
     diagnostic.notes.insert(0, format!("in step {}", error.label));
     BuildError::Step { diagnostic: Box::new(diagnostic), error: Box::new(error) }
+}
+
+/// Whether a full disk is behind a failure.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    std::iter::from_fn(|| {
+        let this = cause?;
+        cause = this.source();
+        Some(this)
+    })
+    .filter_map(|e| e.downcast_ref::<std::io::Error>())
+    .any(crate::base::fs::is_full)
 }
 
 fn find(source: &Source, within: Span, word: &str) -> Option<Span> {
@@ -363,6 +383,14 @@ fn write_image(
             }
         })
         .collect();
+    if let Some(epoch) = request.epoch {
+        let clamped = export::clamp_layers(store, &own, epoch, &request.cancel)?;
+        let mut renamed = clamped.iter();
+        for line in history.iter_mut().filter(|l| l.layer.is_some()) {
+            line.layer = renamed.next().copied();
+        }
+        own = clamped;
+    }
     if request.squash && own.len() > 1 {
         let merged = export::squash(store, trees, base, &own, &request.cancel)?;
         own = vec![merged];
@@ -372,14 +400,6 @@ fn write_image(
             line.layer = None;
         }
         history.push(HistoryLine { created_by: "rbuild --squash".into(), layer: Some(merged), created });
-    }
-    if let Some(epoch) = request.epoch {
-        let clamped = export::clamp_layers(store, &own, epoch, &request.cancel)?;
-        let mut renamed = clamped.iter();
-        for line in history.iter_mut().filter(|l| l.layer.is_some()) {
-            line.layer = renamed.next().copied();
-        }
-        own = clamped;
     }
     let layers: Vec<Digest> = base.iter().copied().chain(own).collect();
     Ok(assemble::assemble(store, lowered.config, lowered.base_history, &history, &layers, request.epoch)?)

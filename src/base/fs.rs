@@ -19,8 +19,13 @@ pub struct IoError {
 impl IoError {
     /// Whether the disk (or a quota on it) is full: worth a special word to the user.
     pub fn is_full(&self) -> bool {
-        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        is_full(&self.source)
     }
+}
+
+/// Whether the operating system found no room: the disk, or a quota on it, is full.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Attaches act and path to a bare [`io::Error`].
