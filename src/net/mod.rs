@@ -1,0 +1,351 @@
+//! HTTP(S) as a client: one request at a time over pooled connections, with redirects followed under our own rules.
+//!
+//! Each request runs on a thread of its own and its answer comes through a channel, so that a build that is stopped does
+//! not wait for a server. Roots of trust are the system's (`SSL_CERT_FILE` and `SSL_CERT_DIR` count), else Mozilla's.
+
+mod guard;
+mod proxy;
+mod url;
+
+pub use url::{Url, UrlError};
+
+use crate::base::Cancel;
+use base64::Engine as _;
+use guard::{Guard, Near, Reach};
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
+
+/// How many redirects are followed.
+const MAX_REDIRECTS: usize = 10;
+/// Bytes of a body in one message.
+const CHUNK: usize = 128 * 1024;
+/// How often a waiting caller looks whether it was stopped.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A client; cheap to make, slow only at its first request.
+#[derive(Clone, Debug, Default)]
+pub struct Client {
+    agents: Arc<[OnceLock<ureq::Agent>; 2]>,
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `GET`, `HEAD`.
+    pub method: Method,
+    /// Where.
+    pub url: Url,
+    /// Header fields; none with credentials.
+    pub headers: Vec<(&'static str, String)>,
+    /// The `Authorization` field. Goes to the origin of `url` alone. Without one, what stands before the `@` of the address
+    /// is sent as basic authentication.
+    pub authorization: Option<String>,
+    /// Whether a redirect may lead from https to http: only where the contents are checked otherwise.
+    pub may_downgrade: bool,
+    /// How long all of it may take.
+    pub time_limit: Duration,
+}
+
+/// What is asked of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// The contents.
+    Get,
+    /// What is known of them.
+    Head,
+}
+
+/// The head of an answer, and its body to be read.
+#[derive(Debug)]
+pub struct Response {
+    /// Status code.
+    pub status: u16,
+    /// Where it came from in the end.
+    pub url: Url,
+    headers: Vec<(String, String)>,
+    /// What follows the head.
+    pub body: Body,
+}
+
+/// Why there is no answer. Its text names the host.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// A redirect leads to what is no address for us.
+    #[error("{url} redirects to '{location}': {reason}")]
+    Redirect {
+        /// Who redirects.
+        url: Box<Url>,
+        /// Where to, as the server says.
+        location: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The exchange failed.
+    #[error("cannot reach {host}: {reason}")]
+    Failed {
+        /// Host and port.
+        host: String,
+        /// Why.
+        reason: String,
+    },
+    /// The proxy's address in the environment is none.
+    #[error("the proxy named by the environment for {host} is not usable: {reason}")]
+    Proxy {
+        /// Whom the request is for.
+        host: String,
+        /// Why.
+        reason: String,
+    },
+    /// Longer than allowed.
+    #[error("{host} took longer than {} s", limit.as_secs())]
+    TimedOut {
+        /// Host and port.
+        host: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// Stopped.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Response {
+    /// A header field, if it is there and text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Client {
+    /// Sends a request and follows its redirects; an answer with any other status is an answer.
+    pub fn send(&self, request: &Request, cancel: &Cancel) -> Result<Response, NetError> {
+        let deadline = Instant::now() + request.time_limit;
+        let mut url = request.url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.one(request, &url, deadline, cancel)?;
+            if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
+                return Ok(response);
+            }
+            let Some(location) = response.header("location") else { return Ok(response) };
+            let refused = |reason: String| NetError::Redirect {
+                url: Box::new(url.clone()),
+                location: location.chars().filter(|c| !c.is_control()).take(200).collect(),
+                reason,
+            };
+            let next = url.join(location).map_err(|e| refused(e.to_string()))?;
+            if url.is_https() && !next.is_https() && !request.may_downgrade {
+                return Err(refused("it leads from https to http, where anyone may change what is sent".into()));
+            }
+            if reach(&request.url, &next) == Reach::Away && guard::is_near_number(&next) {
+                return Err(refused(Near.to_string()));
+            }
+            url = next;
+        }
+        let reason = format!("more than {MAX_REDIRECTS} redirects");
+        Err(NetError::Redirect { location: url.to_string(), url: Box::new(request.url.clone()), reason })
+    }
+
+    /// One exchange, on a thread of its own.
+    fn one(&self, request: &Request, url: &Url, deadline: Instant, cancel: &Cancel) -> Result<Response, NetError> {
+        let (sender, receiver) = sync_channel(4);
+        let agent = self.agent(reach(&request.url, url));
+        let (request, target) = (request.clone(), url.clone());
+        let limit = request.time_limit;
+        std::thread::spawn(move || {
+            // Nobody listens any more to a request that was given up.
+            let _ = exchange(&agent, &request, &target, &sender);
+        });
+        let mut body = Body {
+            receiver,
+            cancel: cancel.clone(),
+            deadline,
+            limit,
+            host: format!("{}:{}", url.host(), url.port()),
+            chunk: VecDeque::new(),
+            ended: false,
+        };
+        match body.next()? {
+            Message::Head(status, headers) => Ok(Response { status, url: url.clone(), headers, body }),
+            Message::Failed(error) => Err(error),
+            Message::Chunk(_) | Message::End => Err(body.lost()),
+        }
+    }
+
+    fn agent(&self, reach: Reach) -> ureq::Agent {
+        let agent = &self.agents[reach as usize];
+        agent.get_or_init(|| ureq::Agent::with_parts(config(), DefaultConnector::default(), Guard::new(reach))).clone()
+    }
+}
+
+/// How far a request for `url` may go that began as one for `named`.
+fn reach(named: &Url, url: &Url) -> Reach {
+    let same_host = named.host().eq_ignore_ascii_case(url.host());
+    // Someone who asks this machine trusts it to name itself in other ways.
+    if same_host || guard::is_near_number(named) { Reach::Anywhere } else { Reach::Away }
+}
+
+fn config() -> ureq::config::Config {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(None)
+        .user_agent(concat!("rbuild/", env!("CARGO_PKG_VERSION")))
+        // Contents are wanted as they are stored, whose digest is known.
+        .accept_encoding("identity")
+        .timeout_resolve(Some(Duration::from_secs(30)))
+        .timeout_connect(Some(Duration::from_secs(30)))
+        .timeout_recv_response(Some(Duration::from_secs(120)))
+        .timeout_per_read(Some(Duration::from_secs(120)))
+        .tls_config(TlsConfig::builder().root_certs(roots()).build())
+        .build()
+}
+
+fn roots() -> RootCerts {
+    let found = rustls_native_certs::load_native_certs();
+    if found.certs.is_empty() {
+        return RootCerts::WebPki;
+    }
+    let owned = found.certs.iter().map(|c| Certificate::from_der(c.as_ref()).to_owned()).collect();
+    RootCerts::Specific(Arc::new(owned))
+}
+
+/// What the thread of a request tells.
+#[derive(Debug)]
+enum Message {
+    Head(u16, Vec<(String, String)>),
+    Chunk(Vec<u8>),
+    End,
+    Failed(NetError),
+}
+
+/// Gives up when nobody listens any more.
+fn exchange(
+    agent: &ureq::Agent,
+    request: &Request,
+    url: &Url,
+    sender: &SyncSender<Message>,
+) -> Result<(), std::sync::mpsc::SendError<Message>> {
+    let host = format!("{}:{}", url.host(), url.port());
+    let failed = |e: ureq::Error| Message::Failed(failure(host.clone(), &e));
+    let proxy = match proxy::choose(url, |name| std::env::var(name).ok()).map(|text| ureq::Proxy::new(&text)) {
+        None => None,
+        Some(Ok(proxy)) => Some(proxy),
+        Some(Err(e)) => {
+            return sender.send(Message::Failed(NetError::Proxy { host, reason: e.to_string() }));
+        }
+    };
+    let builder = match request.method {
+        Method::Get => agent.get(url.uri().clone()),
+        Method::Head => agent.head(url.uri().clone()),
+    };
+    let mut builder = builder.config().proxy(proxy).build();
+    for (name, value) in &request.headers {
+        builder = builder.header(*name, value);
+    }
+    if url.same_origin(&request.url) {
+        let basic =
+            || request.url.user().map(|u| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(u)));
+        if let Some(value) = request.authorization.clone().or_else(basic) {
+            builder = builder.header("authorization", value);
+        }
+    }
+    let mut response = match builder.call() {
+        Ok(response) => response,
+        Err(e) => return sender.send(failed(e)),
+    };
+    let fields = response.headers().iter();
+    let headers = fields.filter_map(|(n, v)| Some((n.as_str().to_owned(), v.to_str().ok()?.to_owned()))).collect();
+    sender.send(Message::Head(response.status().as_u16(), headers))?;
+    let mut reader = response.body_mut().with_config().limit(u64::MAX).reader();
+    loop {
+        let mut chunk = vec![0; CHUNK];
+        match reader.read(&mut chunk) {
+            Ok(0) => return sender.send(Message::End),
+            Ok(n) => {
+                chunk.truncate(n);
+                sender.send(Message::Chunk(chunk))?;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return sender.send(failed(ureq::Error::from(e))),
+        }
+    }
+}
+
+fn failure(host: String, error: &ureq::Error) -> NetError {
+    let reason = match error {
+        ureq::Error::Io(e) => e.to_string(),
+        ureq::Error::Other(e) => e.to_string(),
+        e => e.to_string(),
+    };
+    NetError::Failed { host, reason }
+}
+
+/// The body of an answer. Reading fails when the caller is stopped or out of time.
+#[derive(Debug)]
+pub struct Body {
+    receiver: Receiver<Message>,
+    cancel: Cancel,
+    deadline: Instant,
+    limit: Duration,
+    host: String,
+    chunk: VecDeque<u8>,
+    ended: bool,
+}
+
+impl Body {
+    fn next(&mut self) -> Result<Message, NetError> {
+        loop {
+            if self.cancel.is_set() {
+                return Err(NetError::Cancelled);
+            }
+            if Instant::now() >= self.deadline {
+                return Err(NetError::TimedOut { host: self.host.clone(), limit: self.limit });
+            }
+            match self.receiver.recv_timeout(LOOK) {
+                Ok(message) => return Ok(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(self.lost()),
+            }
+        }
+    }
+
+    fn lost(&self) -> NetError {
+        NetError::Failed { host: self.host.clone(), reason: "the connection was lost".into() }
+    }
+
+    /// The next bytes; `None` at the end. An answer that is shorter than it said is an error.
+    pub fn chunk(&mut self) -> Result<Option<Vec<u8>>, NetError> {
+        if self.ended {
+            return Ok(None);
+        }
+        match self.next()? {
+            Message::Chunk(bytes) => Ok(Some(bytes)),
+            Message::End => {
+                self.ended = true;
+                Ok(None)
+            }
+            Message::Failed(error) => Err(error),
+            Message::Head(..) => Err(self.lost()),
+        }
+    }
+}
+
+impl Read for Body {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.chunk.is_empty()
+            && let Some(bytes) = self.chunk().map_err(io::Error::other)?
+        {
+            self.chunk = bytes.into();
+        }
+        self.chunk.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests;
