@@ -16,3 +16,19 @@ pub fn rfc3339(seconds: i64) -> String {
 pub fn parse_rfc3339(text: &str) -> Option<i64> {
     text.parse::<jiff::Timestamp>().ok().map(|t| t.as_second())
 }
+
+/// Reads a date of HTTP (RFC 9110, 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`) as seconds since the epoch.
+pub fn parse_http_date(text: &str) -> Option<i64> {
+    jiff::fmt::rfc2822::parse(text.trim()).ok().map(|t| t.timestamp().as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_of_http_are_read() {
+        assert_eq!(parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(parse_http_date("yesterday"), None);
+    }
+}

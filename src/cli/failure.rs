@@ -120,6 +120,7 @@ impl From<BuildError> for Failure {
             BuildError::Step { diagnostic, error } => {
                 let code = match *error.error {
                     OpError::Input { code, .. } if is_absence(code) => Code::NotFound,
+                    OpError::Input { code: "remote-failed", .. } => Code::Network,
                     OpError::Sandbox(SandboxError::Host { .. }) => Code::Host,
                     OpError::Store(_) => Code::Store,
                     _ => Code::Step,

@@ -17,6 +17,7 @@ mod mounts;
 mod path;
 mod plan;
 mod platform;
+pub mod remote;
 mod run;
 pub(super) mod scope;
 mod signal;
@@ -32,7 +33,7 @@ pub use platform::Platform;
 use super::ast::Dockerfile;
 use crate::base::Digest;
 use crate::diag::Diagnostic;
-use crate::graph::{Graph, Network, StepId};
+use crate::graph::{Graph, Network, Remote, StepId};
 use crate::image::config::{History, ImageConfig};
 use std::collections::BTreeMap;
 
@@ -71,6 +72,8 @@ pub enum ContextTarget {
     Directory,
     /// A stored image (`docker-image://ref` or a plain stored reference).
     Image(String),
+    /// Files on the network.
+    Remote(Remote),
 }
 
 /// A base image, found.

@@ -78,7 +78,7 @@ fn dot(graph: &Graph) -> String {
     for step in &graph.steps {
         let style = match (&step.op, graph.target == Some(step.id)) {
             (_, true) => ", peripheries=2",
-            (Op::Scratch | Op::Image(_), _) => ", shape=cylinder",
+            (Op::Scratch | Op::Image(_) | Op::Fetch(_), _) => ", shape=cylinder",
             _ => "",
         };
         let _ = writeln!(out, "  s{} [label={}{style}];", step.id.index(), quote(&step.label));
@@ -116,7 +116,7 @@ fn mermaid(graph: &Graph) -> String {
         let label = quote(&step.label);
         let _ = match (&step.op, graph.target == Some(step.id)) {
             (_, true) => writeln!(out, "  s{id}[[{label}]]"),
-            (Op::Scratch | Op::Image(_), _) => writeln!(out, "  s{id}[({label})]"),
+            (Op::Scratch | Op::Image(_) | Op::Fetch(_), _) => writeln!(out, "  s{id}[({label})]"),
             _ => writeln!(out, "  s{id}[{label}]"),
         };
         if let Some(base) = step.base() {
@@ -171,13 +171,13 @@ fn reads(step: &Step) -> Vec<Read> {
                 _ => None,
             })
             .collect(),
-        Op::Scratch | Op::Image(_) | Op::Mkdir(_) => Vec::new(),
+        Op::Scratch | Op::Image(_) | Op::Fetch(_) | Op::Mkdir(_) => Vec::new(),
     };
     let mut reads = Vec::new();
     for source in sources {
         let read = match source {
             CopySource::Step { step: other, .. } if Some(*other) == step.base() => continue,
-            CopySource::Step { step: other, .. } => Read::Step(other.index()),
+            CopySource::Step { step: other, .. } | CopySource::Remote { step: other, .. } => Read::Step(other.index()),
             CopySource::Context { context, .. } => Read::Context(context.clone()),
             CopySource::Inline { .. } => continue,
         };
@@ -241,6 +241,7 @@ mod tests {
                 parents: false,
                 exclude: Vec::new(),
                 unpack: false,
+                unpack_remote: false,
                 with_libs: false,
                 is_add: false,
             })

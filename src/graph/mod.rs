@@ -5,6 +5,9 @@
 //! a step only refers to steps before it.
 
 pub mod dump;
+pub mod remote;
+
+pub use remote::{GitSource, HttpSource, Remote};
 
 use crate::diag::Span;
 use serde::{Deserialize, Serialize};
@@ -54,6 +57,8 @@ pub enum Op {
     Scratch,
     /// The root filesystem of a stored image.
     Image(ImageOp),
+    /// Files from the network, as a root filesystem of their own.
+    Fetch(Remote),
     /// Files into the root filesystem (COPY, ADD).
     Copy(CopyOp),
     /// A process on the root filesystem (RUN).
@@ -92,6 +97,8 @@ pub struct CopyOp {
     pub exclude: Vec<String>,
     /// Local tar archives are unpacked (ADD without `--unpack=false`).
     pub unpack: bool,
+    /// Archives from the network are unpacked, too (ADD `--unpack`).
+    pub unpack_remote: bool,
     /// `--with-libs`: ELF programs bring their interpreter and shared libraries.
     pub with_libs: bool,
     /// COPY and ADD differ in words only.
@@ -114,6 +121,15 @@ pub enum CopySource {
         step: StepId,
         /// As written, expanded.
         pattern: String,
+    },
+    /// What was fetched from the network.
+    Remote {
+        /// The step that fetches it.
+        step: StepId,
+        /// As written, expanded.
+        url: String,
+        /// Its path in that step's root filesystem; empty: all of it.
+        path: String,
     },
     /// A heredoc: a file with these contents.
     Inline {
@@ -284,7 +300,7 @@ impl Step {
     /// The step whose root filesystem this one builds on.
     pub fn base(&self) -> Option<StepId> {
         match &self.op {
-            Op::Scratch | Op::Image(_) => None,
+            Op::Scratch | Op::Image(_) | Op::Fetch(_) => None,
             Op::Copy(op) => Some(op.base),
             Op::Run(op) => Some(op.base),
             Op::Mkdir(op) => Some(op.base),
@@ -295,7 +311,7 @@ impl Step {
     pub fn inputs(&self) -> Vec<StepId> {
         let mut all: Vec<StepId> = self.base().into_iter().collect();
         let mut add = |source: &CopySource| {
-            if let CopySource::Step { step, .. } = source
+            if let CopySource::Step { step, .. } | CopySource::Remote { step, .. } = source
                 && !all.contains(step)
             {
                 all.push(*step);

@@ -204,6 +204,7 @@ pub fn copy_op(sources: &[&str], dest: &str) -> CopyOp {
         parents: false,
         exclude: Vec::new(),
         unpack: false,
+        unpack_remote: false,
         with_libs: false,
         is_add: false,
     }

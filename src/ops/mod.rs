@@ -8,6 +8,8 @@ mod fixture;
 pub mod key;
 pub mod leak;
 pub mod mkdir;
+pub mod publish;
+pub mod remote;
 pub mod run;
 pub mod source;
 pub mod upper;

@@ -9,6 +9,22 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// Makes name look-ups of this process read `/etc/hosts` and ask DNS, whatever `/etc/nsswitch.conf` says. A static glibc
+/// would load the modules named there as shared objects, and with them a second C library. Before the first look-up.
+#[cfg(target_env = "gnu")]
+pub fn use_own_name_services() {
+    unsafe extern "C" {
+        fn __nss_configure_lookup(database: *const libc::c_char, services: *const libc::c_char) -> libc::c_int;
+    }
+    // SAFETY: both are static C strings, which glibc (nss.h) copies; it takes its own lock. A failure leaves things as
+    // they were.
+    let _ = unsafe { __nss_configure_lookup(c"hosts".as_ptr(), c"files dns".as_ptr()) };
+}
+
+/// Other C libraries have no such modules.
+#[cfg(not(target_env = "gnu"))]
+pub fn use_own_name_services() {}
+
 /// Closes every descriptor from `first` on: what a launcher inherited without being meant to. Only for a process that
 /// has not opened any yet, so that nothing owns them.
 pub fn close_from(first: u32) -> io::Result<()> {

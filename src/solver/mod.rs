@@ -12,11 +12,11 @@ mod remember;
 pub mod words;
 
 use crate::base::{Digest, clock};
-use crate::graph::{CopyOp, CopySource, Graph, Op, Step, StepId};
-use crate::layer;
+use crate::graph::{CopyOp, CopySource, Graph, Op, Remote, Step, StepId};
 use crate::ops::key::Preimage;
+use crate::ops::publish::publish;
+use crate::ops::remote::{Fetcher, How};
 use crate::ops::{self, Cx, OpError, Written};
-use crate::store::layers::{LayerInfo, NewLayer};
 use crate::store::steps::StepRecord;
 use crate::tree::{Rootfs, Trees};
 use event::{Event, Outcome, PlannedStep};
@@ -241,6 +241,7 @@ impl Solver<'_> {
         match &step.op {
             Op::Scratch => Ok(source(Rootfs { layers: Vec::new(), tree: Trees::empty() })),
             Op::Image(op) => Ok(source(cx.trees.of_layers(&op.layers)?)),
+            Op::Fetch(remote) => self.fetch(step, remote),
             Op::Copy(op) => {
                 let planned = ops::copy::plan(cx, op, &inputs)?;
                 for text in &planned.warnings {
@@ -272,6 +273,29 @@ impl Solver<'_> {
                 })
             }
         }
+    }
+
+    /// Fetches from the network what has changed there.
+    fn fetch(&self, step: &Step, remote: &Remote) -> Result<Solution, OpError> {
+        let Cx { store, secrets, cancel, .. } = *self.cx;
+        let fetcher = Fetcher { store, secrets, cancel, fresh: self.options.no_cache };
+        let fetched = fetcher.fetch(remote, &|| (self.sink)(Event::Started { step: step.id, at: self.now() }))?;
+        let rootfs = self.cx.trees.of_layers(&[fetched.layer.diff_id])?;
+        let outcome = match fetched.how {
+            How::Known => Outcome::Cached,
+            How::Same => Outcome::Same,
+            How::New => Outcome::Ran,
+        };
+        let key = Some(fetched.key);
+        Ok(Solution {
+            rootfs,
+            layer: None,
+            created: None,
+            key,
+            outcome,
+            millis: Some(fetched.millis),
+            ran: Some(fetched.ran),
+        })
     }
 
     /// Looks the key up; runs on a miss, under the key's lock, so that of several builds one runs it and the others take
@@ -311,7 +335,7 @@ impl Solver<'_> {
         self.explain(step, &key, preimage);
         let begin = Instant::now();
         let (written, fresh_from) = run()?;
-        let (layer, new) = publish(self.cx, written, fresh_from)?;
+        let (layer, new) = publish(store, written, Some(fresh_from), self.cx.cancel)?;
         let rootfs = self.cx.trees.push(base, &layer.diff_id)?;
         let (ran, millis) = (clock::now(), begin.elapsed().as_millis() as u64);
         store.put_step(&StepRecord {
@@ -344,7 +368,7 @@ impl Solver<'_> {
         }
         let mut from = clock::now();
         for source in &op.sources {
-            let CopySource::Step { step, .. } = source else { return Ok(i64::MIN) };
+            let (CopySource::Step { step, .. } | CopySource::Remote { step, .. }) = source else { return Ok(i64::MIN) };
             for layer in &self.rootfs(*step).layers {
                 let fresh = self.cx.store.layer(layer)?.and_then(|info| info.fresh_from);
                 from = fresh.map_or(from, |fresh| from.min(fresh));
@@ -362,31 +386,6 @@ fn source(rootfs: Rootfs) -> Solution {
 /// Where a step stands: the bracketed head of its label, `[builder 2/5]`.
 fn place(step: &Step) -> String {
     step.label.split_inclusive(']').next().unwrap_or_default().to_owned()
-}
-
-/// Makes a layer of a written directory; a layer of the same content that is already there is taken instead, with its
-/// diffID and time, so that what was pushed under it stays valid. Also whether the layer is new.
-fn publish(cx: &Cx<'_>, written: Written, fresh_from: i64) -> Result<(LayerInfo, bool), OpError> {
-    let scanned = layer::scan::scan(&written.fs, &written.known, cx.cancel)?;
-    if cx.cancel.is_set() {
-        return Err(OpError::Cancelled);
-    }
-    let content = scanned.index.content_digest();
-    if let Some(known) = cx.store.layer_by_content(&content)? {
-        return Ok((known, false));
-    }
-    let info = LayerInfo {
-        diff_id: scanned.diff_id,
-        content,
-        tar_size: scanned.tar_size,
-        size: scanned.index.size(),
-        created: clock::now(),
-        fresh_from: Some(fresh_from),
-        fs_of: None,
-    };
-    let index = scanned.index.encode();
-    let info = cx.store.publish_layer(NewLayer { fs: written.fs, index, recipe: None, info })?;
-    Ok((info, true))
 }
 
 /// Most steps at once unless the user says otherwise. Far above the number of cores: steps mostly wait, for the network

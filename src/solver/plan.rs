@@ -7,8 +7,9 @@ use super::order;
 use super::reason::Reason;
 use super::{Options, SolveError};
 use crate::base::Digest;
-use crate::graph::{Graph, Op, Step, StepId};
+use crate::graph::{Graph, Op, Remote, Step, StepId};
 use crate::ops::key::Preimage;
+use crate::ops::remote::{Recalled, recall};
 use crate::ops::{self, Cx, OpError};
 use crate::tree::{Rootfs, Trees};
 use serde::Serialize;
@@ -129,6 +130,7 @@ impl Planner<'_> {
         let source = match &step.op {
             Op::Scratch => Some(Rootfs { layers: Vec::new(), tree: Trees::empty() }),
             Op::Image(op) => Some(self.cx.trees.of_layers(&op.layers)?),
+            Op::Fetch(remote) => return self.fetch(remote, forecast),
             _ => None,
         };
         if let Some(rootfs) = source {
@@ -185,6 +187,22 @@ impl Planner<'_> {
         Ok((Forecast { verdict: verdict(Verdict::Miss), reason, depends_on, hit_if_same, ..forecast }, missed(on)))
     }
 
+    /// A source on the network, which is not asked now.
+    fn fetch(&self, remote: &Remote, forecast: Forecast) -> Result<(Forecast, State), OpError> {
+        let recalled = if self.no_cache { Recalled::Never } else { recall(self.cx.store, remote)? };
+        let (verdict, layer) = match recalled {
+            Recalled::Certain(layer) => (Verdict::Hit, Some(layer)),
+            Recalled::LastTime(layer) => (Verdict::Unknown, Some(layer)),
+            Recalled::Never => (Verdict::Miss, None),
+            Recalled::Unknown => (Verdict::Unknown, None),
+        };
+        let rootfs = layer.map(|layer| self.cx.trees.of_layers(&[layer.diff_id])).transpose()?;
+        let on = if verdict == Verdict::Hit { BTreeSet::new() } else { BTreeSet::from([forecast.step]) };
+        let hit_if_same = (verdict == Verdict::Unknown && rootfs.is_some()).then_some(true);
+        let reason = (verdict == Verdict::Miss && self.no_cache).then(Reason::no_cache);
+        Ok((Forecast { verdict, hit_if_same, reason, ..forecast }, State { rootfs, on }))
+    }
+
     fn preimage(&self, step: &Step) -> Result<(Preimage, bool), OpError> {
         let nothing = Rootfs { layers: Vec::new(), tree: Trees::empty() };
         let inputs = |id: StepId| self.states[id.index()].rootfs.as_ref().unwrap_or(&nothing);
@@ -192,7 +210,7 @@ impl Planner<'_> {
             Op::Copy(op) => Ok((ops::copy::plan(self.cx, op, &inputs)?.preimage, false)),
             Op::Mkdir(op) => Ok((ops::mkdir::plan(self.cx, op, &inputs)?.preimage, false)),
             Op::Run(op) => Ok((ops::run::plan(self.cx, op, &inputs)?.preimage, true)),
-            Op::Scratch | Op::Image(_) => unreachable!("sources have no key"),
+            Op::Scratch | Op::Image(_) | Op::Fetch(_) => unreachable!("sources have no key"),
         }
     }
 

@@ -2,18 +2,50 @@
 
 use super::images::Origin;
 use super::path;
+use super::remote;
 use super::site::{Fault, Site};
 use super::state::State;
 use super::walk::{Walk, label};
 use super::{chmod, history};
-use crate::dockerfile::ast::{self, Heredoc, Instruction, Operand, Word};
+use crate::diag::Span;
+use crate::dockerfile::ast::{self, Flag, Heredoc, Instruction, Operand, Word};
 use crate::dockerfile::expand::Quotes;
-use crate::graph::{CopyOp, CopySource, Op};
+use crate::graph::remote::redacted;
+use crate::graph::{CopyOp, CopySource, Op, Remote};
 
 /// What `--from` says and means.
 struct Named<'c> {
     word: &'c Word,
     origin: Origin,
+}
+
+/// Flags that are about sources and not about the step.
+#[derive(Default)]
+struct SourceFlags<'c> {
+    from: Option<Named<'c>>,
+    /// `--checksum`, where it stands and expanded.
+    checksum: Option<(&'c Word, String)>,
+    /// `--keep-git-dir`, where it stands.
+    keep_git_dir: Option<(&'c Flag, bool)>,
+}
+
+impl SourceFlags<'_> {
+    /// The flags that mean nothing for local files.
+    fn remote_only(&self) -> Option<(Span, &'static str)> {
+        let checksum = self.checksum.as_ref().map(|(word, _)| (word.span, "checksum"));
+        checksum.or_else(|| self.keep_git_dir.map(|(flag, _)| (flag.name.span, "keep-git-dir")))
+    }
+
+    /// A checksum is that of one thing (dockerfile.md C30).
+    fn only_for_remote(&self, site: &Site<'_>, copy: &ast::Copy) -> Result<(), Fault> {
+        match &self.checksum {
+            Some((word, _)) if copy.sources.len() > 1 => {
+                let message = format!("one checksum can't be that of {} sources", copy.sources.len());
+                Err(site.error("checksum-of-many", message, word.span).help("write one ADD for each source").into())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Walk<'_> {
@@ -25,11 +57,12 @@ impl Walk<'_> {
         instruction: &Instruction,
         copy: &ast::Copy,
     ) -> Result<(), Fault> {
-        let (mut op, from) = self.copy_flags(state, site, copy)?;
+        let (mut op, flags) = self.copy_flags(state, site, copy)?;
+        flags.only_for_remote(site, copy)?;
         for operand in &copy.sources {
             let source = match operand {
                 Operand::Heredoc(heredoc) => self.inline(state, site, heredoc)?,
-                Operand::Path(word) => self.copy_path(state, site, copy.is_add, word, from.as_ref())?,
+                Operand::Path(word) => self.copy_path(state, site, copy.is_add, word, &flags)?,
             };
             op.sources.push(source);
         }
@@ -56,7 +89,7 @@ impl Walk<'_> {
         state: &State,
         site: &Site<'_>,
         copy: &'c ast::Copy,
-    ) -> Result<(CopyOp, Option<Named<'c>>), Fault> {
+    ) -> Result<(CopyOp, SourceFlags<'c>), Fault> {
         let mut op = CopyOp {
             base: state.root,
             sources: Vec::with_capacity(copy.sources.len()),
@@ -67,17 +100,21 @@ impl Walk<'_> {
             parents: false,
             exclude: Vec::new(),
             unpack: copy.is_add,
+            unpack_remote: false,
             with_libs: false,
             is_add: copy.is_add,
         };
-        let mut from = None;
+        let mut flags = SourceFlags::default();
         for flag in &copy.flags {
             let name = flag.name.value.as_str();
             match name {
                 "link" => op.link = site.flag_bool(flag)?,
                 "parents" => op.parents = site.flag_bool(flag)?,
                 "with-libs" => op.with_libs = site.flag_bool(flag)?,
-                "unpack" => op.unpack = site.flag_bool(flag)?,
+                "unpack" => {
+                    op.unpack = site.flag_bool(flag)?;
+                    op.unpack_remote = op.unpack;
+                }
                 "exclude" => op.exclude.push(site.flag_value(flag)?.value.clone()),
                 "chown" => {
                     op.chown = Some(self.expand(state, site, site.flag_value(flag)?)?).filter(|v| !v.is_empty());
@@ -96,18 +133,19 @@ impl Walk<'_> {
                 }
                 "from" => {
                     let word = site.flag_value(flag)?;
-                    from = Some(Named { word, origin: self.origin(site, self.index, word, true)? });
+                    flags.from = Some(Named { word, origin: self.origin(site, self.index, word, true)? });
                 }
-                "checksum" | "keep-git-dir" => {
-                    return Err(site
-                        .unsupported("add-remote-unsupported", format!("ADD --{name}"), flag.name.span)
-                        .note("it is about files from the network")
-                        .into());
+                "checksum" => {
+                    let word = site.flag_value(flag)?;
+                    // As with --chown: a variable that is not set asks for nothing.
+                    let text = self.expand(state, site, word)?;
+                    flags.checksum = Some((word, text)).filter(|(_, text)| !text.is_empty());
                 }
+                "keep-git-dir" => flags.keep_git_dir = Some((flag, site.flag_bool(flag)?)),
                 _ => return Err(site.unsupported_flag(if copy.is_add { "ADD" } else { "COPY" }, flag)),
             }
         }
-        Ok((op, from))
+        Ok((op, flags))
     }
 
     fn copy_path(
@@ -116,7 +154,7 @@ impl Walk<'_> {
         site: &Site<'_>,
         is_add: bool,
         word: &Word,
-        from: Option<&Named<'_>>,
+        flags: &SourceFlags<'_>,
     ) -> Result<CopySource, Fault> {
         let pattern = self.expand(state, site, word)?;
         if pattern.is_empty() {
@@ -126,22 +164,62 @@ impl Walk<'_> {
                 .help("write . for everything, or set the variable")
                 .into());
         }
-        if is_add && let Some(what) = remote(&pattern) {
+        if is_add && let Some(remote) = remote::parse(&pattern) {
+            return self.remote(site, word, pattern, remote, flags);
+        }
+        if let Some((span, name)) = flags.remote_only() {
             return Err(site
-                .unsupported("add-remote-unsupported", format!("ADD of {what}"), word.span)
-                .help("fetch it beforehand and ADD the local file, or fetch it in a RUN")
+                .error("flag-for-remote", format!("--{name} is for sources on the network"), span)
+                .note(format!("`{pattern}` is a file of the build context"))
                 .into());
         }
-        if !is_add && from.is_none() && pattern.contains("://") && remote(&pattern).is_some() {
+        if !is_add && flags.from.is_none() && remote::parse(&pattern).is_some_and(|r| r.is_ok()) {
             return Err(site
                 .error("copy-remote", "COPY does not take a URL", word.span)
                 .help("COPY takes files of the build context; ADD is the instruction for URLs")
                 .into());
         }
-        match from {
+        match &flags.from {
             None => Ok(CopySource::Context { context: None, pattern }),
             Some(Named { word, origin }) => self.source(site, self.index, word, origin, pattern),
         }
+    }
+
+    /// A source on the network.
+    fn remote(
+        &mut self,
+        site: &Site<'_>,
+        word: &Word,
+        text: String,
+        remote: Result<Remote, remote::Invalid>,
+        flags: &SourceFlags<'_>,
+    ) -> Result<CopySource, Fault> {
+        let shown = redacted(&text);
+        let mut remote = remote.map_err(|reason| {
+            site.error("invalid-remote", format!("`{shown}` can't be fetched: {reason}"), word.span)
+        })?;
+        if let Some((at, checksum)) = &flags.checksum {
+            remote = remote
+                .with_checksum(checksum)
+                .map_err(|reason| site.error("invalid-checksum", reason.to_string(), at.span))?;
+        }
+        match (&mut remote, flags.keep_git_dir) {
+            (Remote::Git(git), Some((_, keep))) => git.keep_git_dir = keep,
+            (Remote::Http(_), Some((flag, _))) => {
+                let message = "--keep-git-dir is for git repositories";
+                return Err(site
+                    .error("flag-for-git", message, flag.name.span)
+                    .note(format!("`{shown}` is a file: the address of a repository ends with .git"))
+                    .into());
+            }
+            (_, None) => {}
+        }
+        let path = match &remote {
+            Remote::Http(http) => http.name.clone(),
+            Remote::Git(_) => String::new(),
+        };
+        let step = self.fetch_step(&remote, site, word.span);
+        Ok(CopySource::Remote { step, url: text, path })
     }
 
     fn inline(&mut self, state: &State, site: &Site<'_>, heredoc: &Heredoc) -> Result<CopySource, Fault> {
@@ -156,20 +234,5 @@ impl Walk<'_> {
             false => heredoc.body.value.clone(),
         };
         Ok(CopySource::Inline { name: name.value.clone(), data })
-    }
-}
-
-/// What a source is if it is not local.
-fn remote(source: &str) -> Option<&'static str> {
-    let lower = source.to_ascii_lowercase();
-    let git = ["git@", "git://", "ssh://", "github.com/"].iter().any(|prefix| lower.starts_with(prefix));
-    let http = lower.starts_with("http://") || lower.starts_with("https://");
-    let path = lower.split(['#', '?']).next().unwrap_or_default();
-    if git || (http && path.ends_with(".git")) {
-        Some("a git repository")
-    } else if http || lower.starts_with("ftp://") {
-        Some("a URL")
-    } else {
-        None
     }
 }

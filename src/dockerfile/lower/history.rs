@@ -1,6 +1,7 @@
 //! `created_by` lines, in the form BuildKit gives them, so that tools that read them keep working.
 
 use crate::graph::CopySource;
+use crate::graph::remote::redacted;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -33,6 +34,7 @@ pub fn copy(op: &crate::graph::CopyOp, dest: &str) -> String {
     for source in &op.sources {
         let _ = match source {
             CopySource::Context { pattern, .. } | CopySource::Step { pattern, .. } => write!(line, " {pattern}"),
+            CopySource::Remote { url, .. } => write!(line, " {}", redacted(url)),
             CopySource::Inline { name, .. } => write!(line, " <<{name}"),
         };
     }

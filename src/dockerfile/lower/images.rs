@@ -4,8 +4,9 @@ use super::site::{Fault, Site, listed};
 use super::stages::{self, suggest};
 use super::walk::Walk;
 use super::{BaseImage, ContextTarget, NotFound};
+use crate::diag::Span;
 use crate::dockerfile::ast::Word;
-use crate::graph::{CopySource, ImageOp, Op, StepId};
+use crate::graph::{CopySource, ImageOp, Op, Remote, StepId};
 use crate::image::reference::Reference;
 use std::str::FromStr;
 
@@ -16,6 +17,8 @@ pub enum Origin {
     Stage(usize),
     /// A named context that is a directory.
     Directory(String),
+    /// A named context that is on the network: its name, and where it is.
+    Remote(String, Remote),
     /// An image.
     Image(String),
 }
@@ -35,6 +38,7 @@ impl Walk<'_> {
             .or_else(|| contexts.iter().find(|c| same_image(&c.name)))?;
         Some(match &found.target {
             ContextTarget::Directory => Origin::Directory(found.name.clone()),
+            ContextTarget::Remote(remote) => Origin::Remote(found.name.clone(), remote.clone()),
             ContextTarget::Image(reference) => Origin::Image(reference.clone()),
         })
     }
@@ -123,6 +127,17 @@ impl Walk<'_> {
         step
     }
 
+    /// The step that fetches something; one for all its uses.
+    pub fn fetch_step(&mut self, remote: &Remote, site: &Site<'_>, span: Span) -> StepId {
+        let key = format!("fetch {remote:?}");
+        if let Some(step) = self.roots.get(&key) {
+            return *step;
+        }
+        let step = self.add(Op::Fetch(remote.clone()), format!("fetch {remote}"), site.step_span(span));
+        self.roots.insert(key, step);
+        step
+    }
+
     /// Where `pattern` of an origin is copied from.
     pub fn source(
         &mut self,
@@ -134,8 +149,9 @@ impl Walk<'_> {
     ) -> Result<CopySource, Fault> {
         let step = match origin {
             Origin::Directory(name) => return Ok(CopySource::Context { context: Some(name.clone()), pattern }),
+            Origin::Remote(_, remote) => self.fetch_step(remote, site, word.span),
             Origin::Stage(stage) => match self.replaced(*stage) {
-                Some(replaced @ (Origin::Directory(_) | Origin::Image(_))) => {
+                Some(replaced @ (Origin::Directory(_) | Origin::Remote(..) | Origin::Image(_))) => {
                     return self.source(site, index, word, &replaced, pattern);
                 }
                 _ => self.states[*stage].root,

@@ -13,6 +13,7 @@ use crate::diag::{Diagnostic, Source, Span};
 use crate::dockerfile::ast::{Instruction, Kind, Spanned, Word};
 use crate::dockerfile::expand::Quotes;
 use crate::dockerfile::parse::parse_onbuild;
+use crate::graph::Remote;
 use std::collections::BTreeMap;
 
 /// What a needed stage begins with.
@@ -24,6 +25,8 @@ pub enum Base {
     Stage(usize),
     /// A named context that is a directory.
     Directory(String),
+    /// A named context on the network: its name, and where it is.
+    Remote(String, Remote),
     /// An image.
     Image(Box<BaseImage>),
 }
@@ -97,6 +100,7 @@ impl<'a> Walk<'a> {
         match origin {
             Origin::Stage(stage) => Ok(Base::Stage(stage)),
             Origin::Directory(name) => Ok(Base::Directory(name)),
+            Origin::Remote(name, remote) => Ok(Base::Remote(name, remote)),
             Origin::Image(reference) => match self.find(&reference) {
                 Ok(found) => Ok(Base::Image(Box::new(found))),
                 Err(missing) => Err(stages::out_of_order(&site, &self.stages, index, &image)

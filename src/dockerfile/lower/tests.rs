@@ -5,7 +5,7 @@ mod instructions;
 use super::*;
 use crate::diag::{Diagnostic, Source};
 use crate::dockerfile::parse;
-use crate::graph::{CopyOp, CopySource, MkdirOp, Op, RunMount, RunOp};
+use crate::graph::{CopyOp, CopySource, MkdirOp, Op, Remote, RunMount, RunOp};
 use crate::image::config::{Execution, RootFs};
 
 /// A store with two images: `base`, which has a bit of everything, and `trigger` with ONBUILD.

@@ -189,11 +189,21 @@ impl<'a> Walk<'a> {
                 }
                 state
             }
-            Base::Directory(name) => {
+            Base::Directory(_) | Base::Remote(..) => {
                 let mut state = State::scratch(self.scratch(word.span), &self.options.platform);
+                let (name, source) = match base {
+                    Base::Remote(name, remote) => {
+                        let step = self.fetch_step(remote, &site, word.span);
+                        (name, CopySource::Step { step, pattern: ".".into() })
+                    }
+                    Base::Directory(name) => {
+                        (name, CopySource::Context { context: Some(name.clone()), pattern: ".".into() })
+                    }
+                    Base::Scratch | Base::Stage(_) | Base::Image(_) => return state,
+                };
                 let op = CopyOp {
                     base: state.root,
-                    sources: vec![CopySource::Context { context: Some(name.clone()), pattern: ".".into() }],
+                    sources: vec![source],
                     dest: "/".into(),
                     chown: None,
                     chmod: None,
@@ -201,6 +211,7 @@ impl<'a> Walk<'a> {
                     parents: false,
                     exclude: Vec::new(),
                     unpack: false,
+                    unpack_remote: false,
                     with_libs: false,
                     is_add: false,
                 };

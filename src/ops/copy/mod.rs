@@ -129,6 +129,7 @@ fn open_sources<'a>(
 fn words(source: &CopySource) -> &str {
     match source {
         CopySource::Context { pattern, .. } | CopySource::Step { pattern, .. } => pattern,
+        CopySource::Remote { url, .. } => url,
         CopySource::Inline { name, .. } => name,
     }
 }

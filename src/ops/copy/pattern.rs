@@ -9,6 +9,8 @@ use crate::ops::source::{Item, Source, Verdict, below, components, join, path_or
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern {
     parts: Vec<Vec<u8>>,
+    /// Its characters mean themselves.
+    exact: bool,
     /// How many of the parts stand before a `/./` (dockerfile.md C22).
     pub pivot: usize,
 }
@@ -29,12 +31,18 @@ impl Pattern {
         clean(before, &mut parts);
         let pivot = parts.len();
         let lowest = clean(after, &mut parts);
-        Pattern { parts, pivot: pivot.min(lowest) }
+        Pattern { parts, exact: false, pivot: pivot.min(lowest) }
+    }
+
+    /// One name, or with an empty one the source itself; nothing in it is a wildcard.
+    pub fn exactly(name: &str) -> Pattern {
+        let parts = if name.is_empty() { Vec::new() } else { vec![name.as_bytes().to_vec()] };
+        Pattern { parts, exact: true, pivot: 0 }
     }
 
     /// Whether it has to be matched rather than looked up.
     pub fn is_wild(&self) -> bool {
-        self.parts.iter().any(|p| has_wildcard(p))
+        !self.exact && self.parts.iter().any(|p| has_wildcard(p))
     }
 
     /// The path it names if it is not wild.

@@ -174,7 +174,11 @@ fn select_one(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Pick>, OpError> {
     let source = filter.source;
-    let pattern = Pattern::new(words(spec));
+    let pattern = match spec {
+        // A name from an address is no pattern.
+        CopySource::Remote { path, .. } => Pattern::exactly(path),
+        _ => Pattern::new(words(spec)),
+    };
     let wild = pattern.is_wild();
     let hits = if wild {
         pattern.search(source, op.parents, &|item| filter.ignored(&item.path, item.is_dir()))?
@@ -206,7 +210,7 @@ fn select_one(
         }
         let what = if item.is_dir() {
             Picked::Tree { dir: item, below: None }
-        } else if op.unpack && unpack::is_archive(source, &item)? {
+        } else if unpacks(op, spec) && unpack::is_archive(source, &item)? {
             Picked::Archive(item)
         } else {
             Picked::One(item)
@@ -214,6 +218,11 @@ fn select_one(
         picks.push(Pick { source: index, named: hit.named, what, kept, target: Vec::new() });
     }
     Ok(picks)
+}
+
+/// Whether an archive from here is unpacked (dockerfile.md C27, C28).
+fn unpacks(op: &CopyOp, spec: &CopySource) -> bool {
+    if matches!(spec, CopySource::Remote { .. }) { op.unpack_remote } else { op.unpack }
 }
 
 /// What `--parents` keeps of a path: all behind the pivot, with the directories on the way.

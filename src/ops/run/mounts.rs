@@ -64,6 +64,7 @@ fn bind_copy(source: &CopySource) -> CopyOp {
         parents: false,
         exclude: Vec::new(),
         unpack: false,
+        unpack_remote: false,
         with_libs: false,
         is_add: false,
     }

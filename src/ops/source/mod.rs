@@ -151,7 +151,9 @@ impl<'a> Source<'a> {
     ) -> Result<Option<Source<'a>>, OpError> {
         match source {
             CopySource::Inline { .. } => Ok(None),
-            CopySource::Step { step, .. } => Ok(Some(Source::Step(View::new(cx.trees, rootfs(*step))))),
+            CopySource::Step { step, .. } | CopySource::Remote { step, .. } => {
+                Ok(Some(Source::Step(View::new(cx.trees, rootfs(*step)))))
+            }
             CopySource::Context { context, .. } => match cx.contexts.get(context.as_deref()) {
                 Some(context) => Ok(Some(Source::Context(context))),
                 None => Err(match context {

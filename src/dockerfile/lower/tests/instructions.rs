@@ -68,12 +68,57 @@ fn a_run_says_how_often_and_how_long_and_insecure_only_where_that_is_allowed() {
 }
 
 #[test]
+fn add_fetches_what_is_on_the_network_in_a_step_of_its_own() {
+    let text = "FROM scratch
+ARG V=1
+ADD https://example.org/x-$V.tar git@example.org:x.git#v1:sub /x/
+ADD --unpack --checksum=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 https://example.org/x-1.tar /y
+ADD --keep-git-dir --checksum=abcdef https://example.org/x.git /z
+ADD https://example.org/x-1.tar /again
+";
+    let all = lowered(text);
+    let fetched: Vec<String> = all
+        .graph
+        .steps
+        .iter()
+        .filter_map(|step| match &step.op {
+            Op::Fetch(remote) => Some(format!("{remote} {}", matches!(remote, Remote::Git(git) if git.keep_git_dir))),
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        "https://example.org/x-1.tar false",
+        "git@example.org:x.git#v1:sub false",
+        "https://example.org/x-1.tar false",
+        "https://example.org/x.git#abcdef true",
+    ];
+    assert_eq!(fetched, expected, "the last ADD uses the first's step");
+    let unpacks: Vec<bool> = copies(&all).iter().map(|copy| copy.unpack_remote).collect();
+    assert_eq!(unpacks, [false, true, false, false]);
+    assert_eq!(all.history.iter().filter_map(|h| h.step).count(), 4);
+}
+
+#[test]
+fn flags_for_the_network_are_for_sources_there() {
+    let sum = "--checksum=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for (body, want) in [
+        (format!("ADD {sum} x /x"), "flag-for-remote"),
+        ("ADD --keep-git-dir x /x".to_owned(), "flag-for-remote"),
+        (format!("ADD {sum} https://h/a https://h/b /x/"), "checksum-of-many"),
+        ("ADD --checksum=sha256:00 https://h/a /x".to_owned(), "invalid-checksum"),
+        (format!("ADD {sum} https://h/a.git /x"), "invalid-checksum"),
+        ("ADD --keep-git-dir https://h/a /x".to_owned(), "flag-for-git"),
+        ("ADD https://h/a.git#../b /x".to_owned(), "invalid-remote"),
+        ("ADD http:///x /x".to_owned(), "invalid-remote"),
+    ] {
+        let list = try_lower(&format!("FROM scratch\n{body}\n"), &options()).unwrap_err();
+        assert_eq!(list[0].code, want, "{body}");
+    }
+}
+
+#[test]
 fn what_is_not_supported_is_refused_by_name() {
     let cases = [
-        ("ADD https://example.org/x /x", "add-remote-unsupported"),
-        ("ADD git@example.org:x.git /x", "add-remote-unsupported"),
-        ("ADD https://example.org/x.git#v1:sub /x", "add-remote-unsupported"),
-        ("ADD --checksum=sha256:00 x /x", "add-remote-unsupported"),
         ("RUN --security=insecure x", "security-refused"),
         ("RUN --device=vendor.com/gpu=all x", "flag-unsupported"),
         ("COPY https://example.org/x /x", "copy-remote"),
