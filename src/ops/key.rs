@@ -23,6 +23,12 @@ impl Preimage {
         self
     }
 
+    /// Adds the parts of another key, each with `name` before its own, so that a difference in it can be told.
+    pub fn nest(&mut self, name: &str, inner: &Preimage) -> &mut Preimage {
+        self.parts.extend(inner.parts.iter().map(|(part, value)| (format!("{name}: {part}"), value.clone())));
+        self
+    }
+
     /// The parts, in hashing order.
     pub fn parts(&self) -> &[(String, String)] {
         &self.parts

@@ -132,17 +132,24 @@ pub fn differences(old: &Parts, new: &Parts, mask: &Mask<'_>) -> Vec<Reason> {
     let mut seen = numbered(new);
     for (name, nth, value) in in_order(new) {
         let before = old_parts.get(&(name, nth)).copied();
-        if before != Some(value) {
+        if before != Some(value) && is_mounted(old, name) {
             all.push(part(is_copy, name, before, Some(value), mask));
         }
     }
     for (name, nth, value) in in_order(old) {
-        if seen.remove(&(name, nth)).is_none() {
+        if seen.remove(&(name, nth)).is_none() && is_mounted(new, name) {
             all.push(part(is_copy, name, Some(value), None, mask));
         }
     }
     all.sort_by_key(|reason| reason.kind == Kind::Files);
     all
+}
+
+/// Whether a part that tells what a bind mount shows is about a mount that is there: if not, what it would show is no news.
+fn is_mounted(parts: &Parts, name: &str) -> bool {
+    let Some(shown) = name.strip_prefix("bind ") else { return true };
+    let mut targets = parts.iter().filter(|part| part.0 == "bind");
+    targets.any(|(_, target)| shown.strip_prefix(target.as_str()).is_some_and(|rest| rest.starts_with(": ")))
 }
 
 fn argv(parts: &Parts) -> Vec<&str> {
@@ -188,7 +195,7 @@ fn text_change(kind: Kind, what: &str, old: &str, new: &str, mask: &Mask<'_>) ->
 /// One part that differs.
 fn part(is_copy: bool, name: &str, old: Option<&str>, new: Option<&str>, mask: &Mask<'_>) -> Reason {
     if let Some(entry) = name.strip_prefix("bind ") {
-        let (target, inner) = entry.split_once(": ").unwrap_or((entry, "source"));
+        let (target, inner) = entry.split_once(": ").unwrap_or((entry, ""));
         let inner = part(true, inner, old, new, mask);
         let text = format!("bind mount {target}: {}", inner.text);
         return Reason { kind: Kind::Mount, text, ..inner };
@@ -222,6 +229,7 @@ fn part(is_copy: bool, name: &str, old: Option<&str>, new: Option<&str>, mask: &
             changed(Kind::Mount, &format!("{kind} mount {target}"), target, old, new, &plain)
         }
         _ => match name {
+            "bind" => option(Kind::Mount, "bind mount"),
             "root" => Reason::new(Kind::Files, "the files before this step changed"),
             "below the destination" => {
                 Reason::new(Kind::Directory, "the files at the destination changed, onto which an archive is unpacked")
@@ -315,17 +323,15 @@ mod tests {
             ("secret s", "/a", "/b", Kind::Mount, "secret mount s changed: `/a` → `/b`"),
             ("ssh default", "/a", "/b", Kind::Mount, "ssh mount default changed: `/a` → `/b`"),
             ("readonly", "false", "true", Kind::Mount, "mount option readonly changed: `false` → `true`"),
-            (
-                "bind /src: a.c",
-                "file 0644 0:0 sha256:1",
-                "file 0644 0:0 sha256:2",
-                Kind::Mount,
-                "bind mount /src: file a.c has other contents",
-            ),
             ("new in a later version", "1", "2", Kind::Other, "new in a later version changed: `1` → `2`"),
         ] {
             assert_eq!(told("run", &[(name, old)], &[(name, new)]), [(kind, text.to_owned())]);
         }
+        let bind = |content| [("bind", "/src"), ("bind /src: a.c", content)];
+        let (old, new) = (bind("file 0644 0:0 sha256:1"), bind("file 0644 0:0 sha256:2"));
+        let expected = "bind mount /src: file a.c has other contents".to_owned();
+        assert_eq!(told("run", &old, &new), [(Kind::Mount, expected)]);
+        assert_eq!(told("run", &old, &[]), [(Kind::Mount, "bind mount is gone, was `/src`".to_owned())]);
         let command = |old: &[&str], new: &[&str]| {
             let argv = |words: &[&str]| -> Vec<(String, String)> {
                 words.iter().map(|word| ("argv".to_owned(), (*word).to_owned())).collect()

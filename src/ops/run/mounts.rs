@@ -25,8 +25,8 @@ pub(super) fn plan(
     match mount {
         RunMount::Bind { target, source, writable } => {
             let planned = plan_bind(cx, source, inputs)?;
-            preimage.part(format!("bind {target}"), planned.preimage.digest().to_string());
-            preimage.part("writable", writable.to_string());
+            preimage.part("bind", target).part("writable", writable.to_string());
+            preimage.nest(&format!("bind {target}"), &planned.preimage);
             return Ok(Some(planned));
         }
         RunMount::Cache { target, id, readonly, .. } => {
