@@ -3,6 +3,7 @@
 pub mod recall;
 
 use crate::base::{Cancel, Digest, IoError};
+use crate::container::Scene;
 use crate::diag::{Diagnostic, Source, Span};
 use crate::dockerfile::check::check;
 use crate::dockerfile::ignore::Ignore;
@@ -16,8 +17,9 @@ use crate::image::reference::{Reference, ReferenceError};
 use crate::ops::context::{ContextSpec, Contexts, LocalContext};
 use crate::ops::{Cx, OpError, run};
 use crate::snapshot::{self, Lazy};
-use crate::solver::event::Event;
-use crate::solver::{self, Solution, SolveError};
+use crate::solver::event::{Event, Outcome};
+use crate::solver::record::BuiltStep;
+use crate::solver::{self, Solution, SolveError, Solved};
 use crate::store::{Access, Store, StoreError};
 use crate::tree::Trees;
 use std::collections::BTreeMap;
@@ -192,9 +194,11 @@ pub fn build(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<BuildRes
     // Hashes that were computed stay useful whether or not the build came through.
     contexts.save()?;
     let told = (&lowered.graph, &file.source);
+    let kept = keep_scene(&store, request, &lowered.graph, &solved);
     let remembered = recall::remember(&store, project, options.last.as_ref(), solved.steps, told);
     let solutions = solved.result.map_err(|error| failure(error, &lowered.graph, &file.source))?;
     remembered?;
+    kept?;
     let image = write_image(request, &store, &trees, lowered, &solutions)?;
     for tag in &tags {
         images::tag(&store, &image.manifest, tag)?;
@@ -210,6 +214,24 @@ pub fn build(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<BuildRes
         images::keep(&store, &image.manifest)?;
     }
     Ok(BuildResult { id: image.id, manifest: image.manifest, names })
+}
+
+/// Keeps what `rbuild shell` needs to know of this build.
+fn keep_scene(store: &Store, request: &BuildRequest, graph: &Graph, solved: &Solved) -> Result<(), StoreError> {
+    let success =
+        |step: &BuiltStep| matches!(step.outcome, Outcome::Cached | Outcome::Shared | Outcome::Ran | Outcome::Same);
+    let failure = solved.result.as_ref().err();
+    let scene = Scene {
+        graph: graph.clone(),
+        done: solved.steps.iter().map(|step| success(step).then_some(step.layer)).collect(),
+        contexts: context_specs(request).into_iter().map(Into::into).collect(),
+        failed: failure.map(|error| error.step),
+    };
+    let kept = failure.and_then(|failure| match &*failure.error {
+        OpError::Failed { kept, .. } | OpError::Late { kept, .. } => kept.snapshot.as_deref(),
+        _ => None,
+    });
+    scene.keep(store, kept)
 }
 
 /// The graph of a Dockerfile without building anything.

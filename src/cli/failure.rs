@@ -198,6 +198,9 @@ impl From<ContainerError> for Failure {
         let failure = match error {
             ContainerError::Sandbox(e) => e.into(),
             ContainerError::Snapshot(e) => e.into(),
+            ContainerError::User(OpError::Input { message, notes, help, .. }) => {
+                help.into_iter().chain(notes).fold(Failure::new(Code::Step, message), Failure::help)
+            }
             other => Failure::new(Code::Step, other),
         };
         Failure { code, ..failure }

@@ -2,6 +2,7 @@
 //! exit code.
 
 mod build;
+mod cache;
 mod check;
 mod command_line;
 mod completion;
@@ -28,6 +29,7 @@ mod prune;
 mod rmi;
 mod run;
 mod save;
+mod shell;
 mod tag;
 mod upkeep;
 mod values;
@@ -86,6 +88,10 @@ enum Command {
     Why(why::WhyArgs),
     /// Run a container in the foreground
     Run(Box<run::RunArgs>),
+    /// Open a shell where a step of a build failed, or before or after a step
+    Shell(Box<shell::ShellArgs>),
+    /// List and remove the caches of RUN --mount=type=cache
+    Cache(cache::CacheArgs),
     /// List images
     #[command(visible_alias = "ls")]
     Images(images::ImagesArgs),
@@ -234,6 +240,8 @@ fn dispatch(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
         Command::Plan(args) => plan::run(args, &session)?,
         Command::Why(args) => why::run(args, &session)?,
         Command::Run(args) => return run::run(args, &session),
+        Command::Shell(args) => return shell::run(args, &session),
+        Command::Cache(args) => cache::run(args, &session)?,
         Command::Images(args) => images::run(args, &session)?,
         Command::Inspect(args) => inspect::run(args, &session)?,
         Command::History(args) => history::run(args, &session)?,

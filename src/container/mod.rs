@@ -4,9 +4,13 @@
 mod attach;
 mod kept;
 mod options;
+mod scene;
+mod shell;
 
 pub use kept::{Kept, kept, remove};
 pub use options::{RunOptions, Volume};
+pub use scene::{Scene, Wanted};
+pub use shell::{ShellOptions, shell};
 
 use crate::base::{Cancel, IoError};
 use crate::image::config::Execution;
@@ -22,6 +26,9 @@ pub enum ContainerError {
     /// Neither the image nor the caller says what to run.
     #[error("the image has no command (CMD, ENTRYPOINT) and none was given")]
     NoCommand,
+    /// Something named is not there.
+    #[error("{0}")]
+    Absent(String),
     /// An option that can't be met.
     #[error("{0}")]
     Option(String),
@@ -111,18 +118,23 @@ pub fn run(
         (false, true) => Streams::Inherited,
         (false, false) => Streams::Output,
     };
-    // Before the container exists, so that no signal is lost between.
-    let signals = attach::Signals::block().map_err(|e| ContainerError::Option(format!("cannot take signals: {e}")))?;
-    let launched = launch(&spec, streams)?;
-    attach::attach(&launched, &signals, options.interactive)?;
-    let code = match launched.wait(&Cancel::new())? {
-        Exit::Code(code) => code,
-        Exit::Signal { signal, .. } => 128 + signal,
-    };
+    let code = foreground(&spec, streams, options.interactive)?;
     if !options.remove {
         kept::keep(store, snapshot, &Kept { id, rootfs: rootfs.clone(), argv: spec.argv, code, ended: 0 })?;
     }
     Ok(code)
+}
+
+/// Runs a process with the caller's terminal and signals to its end, and gives its exit code.
+fn foreground(spec: &Spec, streams: Streams, interactive: bool) -> Result<i32, ContainerError> {
+    // Before the container exists, so that no signal is lost between.
+    let signals = attach::Signals::block().map_err(|e| ContainerError::Option(format!("cannot take signals: {e}")))?;
+    let launched = launch(spec, streams)?;
+    attach::attach(&launched, &signals, interactive)?;
+    Ok(match launched.wait(&Cancel::new())? {
+        Exit::Code(code) => code,
+        Exit::Signal { signal, .. } => 128 + signal,
+    })
 }
 
 fn volumes(volumes: &[Volume]) -> Result<Vec<Mount>, ContainerError> {

@@ -115,6 +115,10 @@ impl Store {
             let directory = self.root().join(layout::MOUNTS);
             items.extend(layout::list(&directory)?.iter().map(|name| item(Class::Mount, &directory.join(name))));
         }
+        for kept in [layout::FAILED, layout::LOGS] {
+            let directory = self.root().join(kept);
+            items.extend(layout::list(&directory)?.iter().map(|name| item(Class::Failed, &directory.join(name))));
+        }
         items.extend(self.leftover_paths()?.iter().map(|path| item(Class::Tmp, path)));
         let bytes = items.iter().map(|i| i.bytes).sum();
         Ok(Plan { items, bytes, sound: self.access == Access::Exclusive })

@@ -35,9 +35,11 @@ pub const CONTEXTS: &str = "contexts";
 pub const MOUNTS: &str = "mounts";
 /// Containers.
 pub const CONTAINERS: &str = "containers";
+/// The steps of the last build.
+pub const LAST_BUILD: &str = "last-build";
 /// Outputs of failed steps.
 pub const LOGS: &str = "logs";
-/// Root filesystems of failed steps, and the last build.
+/// Root filesystems of failed steps.
 pub const FAILED: &str = "failed";
 /// What is being built.
 pub const TMP: &str = "tmp";
@@ -104,6 +106,7 @@ pub fn create(root: &Path) -> Result<Meta, StoreError> {
         let name = name.to_string_lossy();
         let ours = name == META
             || name == LOCK
+            || name == LAST_BUILD
             || name.starts_with(".tmp")
             || name == "lost+found"
             || DIRECTORIES.iter().any(|d| d.split('/').next() == Some(&*name));

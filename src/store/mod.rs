@@ -212,6 +212,22 @@ impl Store {
         self.root.join(layout::FAILED)
     }
 
+    /// `last-build`: what `rbuild shell` needs to know of the last build.
+    pub fn last_build_path(&self) -> PathBuf {
+        self.root.join(layout::LAST_BUILD)
+    }
+
+    /// Writes a small document with its checksum, so that one that is torn or rotten shows.
+    pub fn put_sealed(&self, path: &Path, value: &impl serde::Serialize) -> Result<(), StoreError> {
+        let json = serde_json::to_vec(value).map_err(std::io::Error::from).at("describe", path)?;
+        self.write_file(path, &layout::seal(&json))
+    }
+
+    /// Reads what [`Store::put_sealed`] wrote. `None`: absent or damaged, which count the same.
+    pub fn sealed<T: serde::de::DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, StoreError> {
+        layout::read_sealed(path)
+    }
+
     /// Whether this program may write here.
     fn writable(&self) -> Result<(), StoreError> {
         match &self.read_only {

@@ -24,13 +24,15 @@ pub enum Class {
     Context,
     /// Cache mounts.
     Mount,
+    /// Root filesystems of failed steps.
+    Failed,
     /// What is being built, or was when its build was killed.
     Tmp,
 }
 
 impl Class {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Class; 9] = [
+    pub const ALL: [Class; 10] = [
         Class::Layer,
         Class::Blob,
         Class::Tree,
@@ -39,6 +41,7 @@ impl Class {
         Class::Content,
         Class::Context,
         Class::Mount,
+        Class::Failed,
         Class::Tmp,
     ];
 
@@ -53,6 +56,7 @@ impl Class {
             Class::Content => layout::CONTENTS,
             Class::Context => layout::CONTEXTS,
             Class::Mount => layout::MOUNTS,
+            Class::Failed => layout::FAILED,
             Class::Tmp => layout::TMP,
         }
     }
@@ -69,6 +73,7 @@ impl fmt::Display for Class {
             Class::Content => "content map",
             Class::Context => "stat caches",
             Class::Mount => "cache mounts",
+            Class::Failed => "failed steps",
             Class::Tmp => "temporary",
         })
     }
