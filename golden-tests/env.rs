@@ -32,6 +32,8 @@ pub enum Need {
     Debian,
     /// curl.
     Curl,
+    /// git with its daemon.
+    Git,
 }
 
 impl Need {
@@ -50,6 +52,7 @@ impl Need {
                 (!works).then(|| "neither root nor newuidmap with a subordinate id range (package uidmap)".into())
             }
             Need::Debian => (!runs(Command::new("mmdebstrap").arg("--version"))).then(|| "no mmdebstrap".into()),
+            Need::Git => (!runs(Command::new("git").arg("--version"))).then(|| "no git".into()),
             Need::Curl => (!runs(Command::new("curl").arg("--version"))).then(|| "no curl".into()),
         }
     }

@@ -10,7 +10,9 @@ mod damage;
 mod env;
 mod examples;
 mod mounts;
+mod remote;
 mod sandbox;
+mod server;
 mod transcript;
 
 use libtest_mimic::{Arguments, Trial};
@@ -22,6 +24,7 @@ fn main() {
     trials.extend(sandbox::trials());
     trials.extend(containers::trials());
     trials.extend(mounts::trials());
+    trials.extend(remote::trials());
     trials.extend(concurrency::trials());
     trials.extend(conformance::trials());
     trials.extend(damage::trials());

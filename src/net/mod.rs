@@ -3,6 +3,7 @@
 //! Each request runs on a thread of its own and its answer comes through a channel, so that a build that is stopped does
 //! not wait for a server. Roots of trust are the system's (`SSL_CERT_FILE` and `SSL_CERT_DIR` count), else Mozilla's.
 
+mod forward;
 mod guard;
 mod proxy;
 mod url;
@@ -233,18 +234,22 @@ fn exchange(
 ) -> Result<(), std::sync::mpsc::SendError<Message>> {
     let host = format!("{}:{}", url.host(), url.port());
     let failed = |e: ureq::Error| Message::Failed(failure(host.clone(), &e));
-    let proxy = match proxy::choose(url, |name| std::env::var(name).ok()).map(|text| ureq::Proxy::new(&text)) {
-        None => None,
-        Some(Ok(proxy)) => Some(proxy),
-        Some(Err(e)) => {
-            return sender.send(Message::Failed(NetError::Proxy { host, reason: e.to_string() }));
-        }
+    let named = proxy::choose(url, |name| std::env::var(name).ok());
+    let forward = named.as_deref().filter(|_| !url.is_https()).and_then(forward::Proxy::parse);
+    let agent = match forward.clone() {
+        Some(proxy) => &proxy.agent(agent.config().clone(), url.uri()),
+        None => agent,
+    };
+    let tunnel = named.filter(|_| forward.is_none()).map(|text| ureq::Proxy::new(&text));
+    let tunnel = match tunnel.transpose() {
+        Ok(tunnel) => tunnel,
+        Err(e) => return sender.send(Message::Failed(NetError::Proxy { host, reason: e.to_string() })),
     };
     let builder = match request.method {
         Method::Get => agent.get(url.uri().clone()),
         Method::Head => agent.head(url.uri().clone()),
     };
-    let mut builder = builder.config().proxy(proxy).build();
+    let mut builder = builder.config().proxy(tunnel).build();
     for (name, value) in &request.headers {
         builder = builder.header(*name, value);
     }
