@@ -14,6 +14,7 @@ mod remote;
 mod sandbox;
 mod server;
 mod transcript;
+mod why;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -29,5 +30,6 @@ fn main() {
     trials.extend(conformance::trials());
     trials.extend(damage::trials());
     trials.extend(examples::trials());
+    trials.extend(why::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

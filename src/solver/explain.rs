@@ -4,7 +4,7 @@ use super::reason::{self, Kind, Reason};
 use super::record::{self, BuildRecord, BuiltStep};
 use super::words::{Mask, entry_change, shown};
 use crate::base::Digest;
-use crate::graph::{CopySource, Graph, Op, Step, StepId};
+use crate::graph::{CopySource, Graph, Op, Remote, Step, StepId};
 use crate::layer;
 use crate::ops::Cx;
 use crate::ops::key::Preimage;
@@ -42,13 +42,10 @@ impl<'a> Explainer<'a> {
         preimage: &Preimage,
         tree_of: &dyn Fn(StepId) -> Option<Digest>,
     ) -> Reason {
-        if self.no_cache {
-            return Reason::no_cache();
-        }
-        if self.last.is_none() {
-            return Reason::new(Kind::FirstBuild, "first build of this Dockerfile, context and target");
-        }
-        let Some(before) = self.before(step.id) else { return Reason::new(Kind::NewStep, "new step") };
+        let before = match self.comparable(step) {
+            Ok(before) => before,
+            Err(reason) => return reason,
+        };
         if before.stored == Some(*key) {
             return Reason::new(Kind::Collected, "nothing changed, but its result is no longer in the store");
         }
@@ -71,6 +68,40 @@ impl<'a> Explainer<'a> {
             Kind::Files => self.inherited(step, first, &root_of(&old.preimage), &root_of(preimage.parts()), tree_of),
             Kind::File => self.with_source(step, first),
             _ => first,
+        }
+    }
+
+    /// What a step is compared with, or why with nothing.
+    fn comparable(&self, step: &Step) -> Result<&'a BuiltStep, Reason> {
+        if self.no_cache {
+            return Err(Reason::no_cache());
+        }
+        if self.last.is_none() {
+            return Err(Reason::new(Kind::FirstBuild, "first build of this Dockerfile, context and target"));
+        }
+        self.before(step.id).ok_or_else(|| Reason::new(Kind::NewStep, "new step"))
+    }
+
+    /// Why a source on the network is fetched. `tree`: what it is now, if it has been.
+    pub fn fetch(&self, step: &Step, remote: &Remote, tree: Option<&Digest>) -> Reason {
+        let before = match self.comparable(step) {
+            Ok(before) => before,
+            Err(reason) => return reason,
+        };
+        let source = shown(&remote.to_string());
+        match (before.tree, tree) {
+            (Some(old), Some(new)) if old != *new => {
+                let what =
+                    self.difference(&old, new).map_or(String::new(), |difference| format!(": {}", difference.text));
+                Reason {
+                    name: Some(remote.to_string()),
+                    old: Some(old.to_string()),
+                    new: Some(new.to_string()),
+                    ..Reason::new(Kind::Source, format!("{source} gives something else{what}"))
+                }
+            }
+            (_, Some(_)) => Reason::new(Kind::Source, format!("{source} could have changed, and did not")),
+            (_, None) => Reason::new(Kind::Collected, format!("what {source} gives is not in the store")),
         }
     }
 
@@ -127,7 +158,7 @@ impl<'a> Explainer<'a> {
     fn with_source(&self, step: &Step, reason: Reason) -> Reason {
         let Op::Copy(op) = &step.op else { return reason };
         match op.sources.as_slice() {
-            [CopySource::Step { step, .. }] => {
+            [CopySource::Step { step, .. } | CopySource::Remote { step, .. }] => {
                 let number = step.0 + 1;
                 Reason { step: Some(number), text: format!("{} (from step {number})", reason.text), ..reason }
             }

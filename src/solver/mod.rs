@@ -95,7 +95,7 @@ pub fn solve(graph: &Graph, cx: &Cx<'_>, options: &Options, began: Instant, sink
         sink,
         explainer: Explainer::new(graph, cx, options.last.as_ref(), options.no_cache),
         solved: graph.steps.iter().map(|_| OnceLock::new()).collect(),
-        missed: graph.steps.iter().map(|_| OnceLock::new()).collect(),
+        misses: graph.steps.iter().map(|_| OnceLock::new()).collect(),
         ended: graph.steps.iter().map(|_| OnceLock::new()).collect(),
     };
     let steps = graph.steps.iter().map(|s| PlannedStep { id: s.id, label: s.label.clone(), stage: s.stage.clone() });
@@ -114,7 +114,7 @@ struct Solver<'a> {
     explainer: Explainer<'a>,
     solved: Vec<OnceLock<Solution>>,
     /// Keys of the steps that missed, and why.
-    missed: Vec<OnceLock<(Digest, Reason)>>,
+    misses: Vec<OnceLock<(Digest, Reason)>>,
     ended: Vec<OnceLock<Outcome>>,
 }
 
@@ -281,6 +281,9 @@ impl Solver<'_> {
         let fetcher = Fetcher { store, secrets, cancel, fresh: self.options.no_cache };
         let fetched = fetcher.fetch(remote, &|| (self.sink)(Event::Started { step: step.id, at: self.now() }))?;
         let rootfs = self.cx.trees.of_layers(&[fetched.layer.diff_id])?;
+        if fetched.how != How::Known {
+            self.missed(step, &fetched.key, self.explainer.fetch(step, remote, Some(&rootfs.tree)));
+        }
         let outcome = match fetched.how {
             How::Known => Outcome::Cached,
             How::Same => Outcome::Same,

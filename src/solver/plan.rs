@@ -130,7 +130,7 @@ impl Planner<'_> {
         let source = match &step.op {
             Op::Scratch => Some(Rootfs { layers: Vec::new(), tree: Trees::empty() }),
             Op::Image(op) => Some(self.cx.trees.of_layers(&op.layers)?),
-            Op::Fetch(remote) => return self.fetch(remote, forecast),
+            Op::Fetch(remote) => return self.fetch(step, remote, forecast),
             _ => None,
         };
         if let Some(rootfs) = source {
@@ -188,7 +188,7 @@ impl Planner<'_> {
     }
 
     /// A source on the network, which is not asked now.
-    fn fetch(&self, remote: &Remote, forecast: Forecast) -> Result<(Forecast, State), OpError> {
+    fn fetch(&self, step: &Step, remote: &Remote, forecast: Forecast) -> Result<(Forecast, State), OpError> {
         let recalled = if self.no_cache { Recalled::Never } else { recall(self.cx.store, remote)? };
         let (verdict, layer) = match recalled {
             Recalled::Certain(layer) => (Verdict::Hit, Some(layer)),
@@ -199,7 +199,7 @@ impl Planner<'_> {
         let rootfs = layer.map(|layer| self.cx.trees.of_layers(&[layer.diff_id])).transpose()?;
         let on = if verdict == Verdict::Hit { BTreeSet::new() } else { BTreeSet::from([forecast.step]) };
         let hit_if_same = (verdict == Verdict::Unknown && rootfs.is_some()).then_some(true);
-        let reason = (verdict == Verdict::Miss && self.no_cache).then(Reason::no_cache);
+        let reason = (verdict == Verdict::Miss).then(|| self.explainer.fetch(step, remote, None));
         Ok((Forecast { verdict, hit_if_same, reason, ..forecast }, State { rootfs, on }))
     }
 

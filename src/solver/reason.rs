@@ -71,6 +71,8 @@ pub enum Kind {
     Library,
     /// A directory of the image that the result goes into.
     Directory,
+    /// A source on the network.
+    Source,
     /// The base image.
     BaseImage,
     /// The files that the steps before it left.

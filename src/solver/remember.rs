@@ -2,6 +2,7 @@
 
 use super::Solver;
 use super::event::{Event, Outcome};
+use super::reason::Reason;
 use super::record::BuiltStep;
 use crate::base::Digest;
 use crate::graph::{Step, StepId};
@@ -11,11 +12,15 @@ impl Solver<'_> {
     /// Finds out why a step missed, while what it is compared with is sure to be there still.
     pub(super) fn explain(&self, step: &Step, key: &Digest, preimage: &Preimage) {
         let tree_of = |id: StepId| self.solved[id.index()].get().map(|solution| solution.rootfs.tree);
-        let reason = self.explainer.miss(step, key, preimage, &tree_of);
+        self.missed(step, key, self.explainer.miss(step, key, preimage, &tree_of));
+    }
+
+    /// Tells and notes why a step missed.
+    pub(super) fn missed(&self, step: &Step, key: &Digest, reason: Reason) {
         if self.options.explain {
             (self.sink)(Event::Missed { step: step.id, reason: reason.clone() });
         }
-        let _ = self.missed[step.id.index()].set((*key, reason));
+        let _ = self.misses[step.id.index()].set((*key, reason));
     }
 
     /// What is to be remembered of a step.
@@ -36,7 +41,7 @@ impl Solver<'_> {
             tree: before.and_then(|b| b.tree),
             layer: before.and_then(|b| b.layer),
         };
-        let built = match self.missed[at].get() {
+        let built = match self.misses[at].get() {
             Some((key, reason)) => {
                 BuiltStep { key: Some(*key), compared: built.stored, reason: Some(reason.clone()), ..built }
             }

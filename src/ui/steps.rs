@@ -101,6 +101,14 @@ fn expectation(step: &Forecast) -> Option<String> {
     if step.verdict != Verdict::Unknown {
         return reason();
     }
+    if step.depends_on.is_empty() {
+        let sure = if step.hit_if_same == Some(true) {
+            "a hit unless the source has changed"
+        } else {
+            "the source is not asked now"
+        };
+        return Some(sure.to_owned());
+    }
     let (on, yields) = match step.depends_on.len() {
         0..2 => (list(&step.depends_on), "yields"),
         2..=MOST_NAMED => (list(&step.depends_on), "yield"),
