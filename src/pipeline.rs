@@ -4,7 +4,7 @@ pub mod recall;
 
 use crate::base::{Cancel, Digest, IoError};
 use crate::container::Scene;
-use crate::diag::{Diagnostic, Source, Span};
+use crate::diag::{Diagnostic, Severity, Source, Span};
 use crate::dockerfile::check::check;
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lower::{self, ContextTarget, Lowered, NamedContext};
@@ -191,6 +191,9 @@ pub fn build(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<BuildRes
     let project = recall::project(request);
     let options = recall::options(request, &store, &project)?;
     let solved = solver::solve(&lowered.graph, &cx, &options, began, sink);
+    if let Some(reason) = snapshotter.refusal() {
+        warn(vec![slow_snapshots(reason)], sink);
+    }
     // Hashes that were computed stay useful whether or not the build came through.
     contexts.save()?;
     let told = (&lowered.graph, &file.source);
@@ -246,6 +249,21 @@ fn parse(input: &DockerfileInput, sink: &solver::Sink<'_>) -> Result<Dockerfile,
     let (file, warnings) = dockerfile::parse(&source).map_err(BuildError::Dockerfile)?;
     warn(warnings, sink);
     Ok(file)
+}
+
+/// A warning about the host, not about the Dockerfile.
+fn slow_snapshots(reason: &str) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Warning,
+        code: "no-overlay".into(),
+        message: "each RUN worked on a full copy of its files, since overlay is not to be had here".into(),
+        labels: Vec::new(),
+        notes: vec![reason.to_owned()],
+        help: vec![
+            "put the store on a file system that overlayfs takes, such as ext4, xfs or btrfs: --root DIR".into(),
+        ],
+        source: None,
+    }
 }
 
 fn warn(warnings: Vec<Diagnostic>, sink: &solver::Sink<'_>) {

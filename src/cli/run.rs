@@ -7,7 +7,7 @@ use crate::base::fs;
 use crate::container::{self, RunOptions, Volume};
 use crate::export::images;
 use crate::graph::Network;
-use crate::snapshot::{self, Choice};
+use crate::snapshot::{self, Choice, Lazy};
 use crate::store::Access;
 use crate::tree::Trees;
 use crate::ui::report;
@@ -116,11 +116,10 @@ fn start(args: &RunArgs, session: &Session) -> Result<u8, Failure> {
     let trees = Trees::new(&store);
     let rootfs = images::rootfs(&trees, &image.config)?;
     let choice = args.snapshotter.or(session.config.snapshotter).unwrap_or_default();
-    let (snapshotter, refusal) = snapshot::choose(choice, &store)?;
-    if let Some(reason) = refusal {
+    if let (_, Some(reason)) = snapshot::choose(choice, &store)? {
         report::warning(&format!("the image's files are copied, since overlay is not to be had: {reason}"));
     }
-    let code = container::run(&store, &*snapshotter, &rootfs, &image.config.config, &options)?;
+    let code = container::run(&store, &Lazy::new(choice), &rootfs, &image.config.config, &options)?;
     Ok(u8::try_from(code).unwrap_or(NO_CONTAINER))
 }
 

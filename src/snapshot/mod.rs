@@ -164,7 +164,11 @@ impl Snapshotter for Lazy {
     }
 
     fn prepare(&self, store: &Store, trees: &crate::tree::Trees<'_>, base: &Rootfs) -> Result<Snapshot, SnapshotError> {
-        self.get(store)?.prepare(store, trees, base)
+        match self.get(store)?.prepare(store, trees, base) {
+            // Deeper than overlay stacks: slower, but it builds.
+            Err(SnapshotError::TooDeep(_)) if self.choice == Choice::Auto => copy::Copy.prepare(store, trees, base),
+            prepared => prepared,
+        }
     }
 
     fn changes(
@@ -173,6 +177,9 @@ impl Snapshotter for Lazy {
         trees: &crate::tree::Trees<'_>,
         snapshot: &Snapshot,
     ) -> Result<PathBuf, SnapshotError> {
-        self.get(store)?.changes(store, trees, snapshot)
+        match snapshot.mount {
+            RootMount::Overlay { .. } => overlay::Overlay.changes(store, trees, snapshot),
+            RootMount::Dir(_) => copy::Copy.changes(store, trees, snapshot),
+        }
     }
 }

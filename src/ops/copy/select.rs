@@ -331,7 +331,7 @@ fn missing(source: &Source<'_>, words: &str, named: &[u8]) -> OpError {
         let real = source.find(named, true).ok().flatten();
         let paths = real.iter().map(|i| i.path.as_slice()).chain([named]);
         if let Some(note) = real.as_ref().and_then(|_| paths.into_iter().find_map(|p| context.ignored_note(p))) {
-            error = error.note(note);
+            error = error.note(note).with_help(format!("take the rule out, or write `!{words}` on a line after it"));
             hidden = true;
         }
     }
