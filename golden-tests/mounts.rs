@@ -15,6 +15,7 @@ pub fn trials() -> Vec<Trial> {
         trial("mounts/cache-shared-by-two-builds", NEEDS, || two_builds("shared")),
         trial("mounts/cache-private-by-two-builds", NEEDS, || two_builds("private")),
         trial("mounts/cache-locked-by-two-builds", NEEDS, || two_builds("locked")),
+        trial("mounts/an-interrupted-step-leaves-its-cache", NEEDS, interrupted),
         trial("mounts/caches-in-any-order-do-not-deadlock", NEEDS, crossed),
     ]
 }
@@ -123,6 +124,27 @@ fn two_builds(sharing: &str) -> Result<(), Failed> {
         "private" => contains(&text, "left: "),
         _ => contains(&text, "left: one two"),
     }
+}
+
+/// Asked to end, and killed.
+fn interrupted() -> Result<(), Failed> {
+    let place = Place::new();
+    place.busybox()?;
+    let mount = "--mount=type=cache,id=c,target=/c";
+    check(&["build"], &start(&place, "first", &format!("RUN {mount} touch /c/kept"))?.wait_with_output()?)?;
+    for signal in [nix::sys::signal::Signal::SIGINT, nix::sys::signal::Signal::SIGKILL] {
+        let step = format!("RUN {mount} rm /c/kept; touch /c/lost; echo {signal} has begun; sleep 60");
+        let mut build = start(&place, "second", &step)?;
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(build.stderr.take().ok_or("no output")?));
+        let begun = lines.by_ref().any(|line| line.is_ok_and(|line| line.ends_with(" has begun")));
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(build.id() as i32), signal)?;
+        let status = build.wait()?;
+        same("the step began, and the build ended badly", (begun, status.success()), (true, false))?;
+        let looks = start(&place, "third", &format!("RUN {mount} echo {signal} left: $(ls /c)"))?.wait_with_output()?;
+        check(&["build"], &looks)?;
+        contains(&String::from_utf8_lossy(&looks.stderr), &format!("{signal} left: kept\n"))?;
+    }
+    Ok(())
 }
 
 /// Steps that name the same locked caches in different orders.

@@ -1,7 +1,7 @@
 //! What stays of a step that failed: its output in `logs/ID.log`, and its root filesystem, as its process left it, in
 //! `failed/ID/`, for `rbuild shell --failed`. Only the latest few.
 
-use super::super::{Kept, OpError};
+use super::super::{Cx, Kept, OpError, leak};
 use super::process::Journal;
 use crate::base::IoError;
 use crate::base::fs::{self, Context};
@@ -16,10 +16,11 @@ const SNAPSHOTS: usize = 3;
 const LOGS: usize = 20;
 
 /// Keeps both, as far as that can be done: the step has failed already, and that is what has to be told.
-pub(super) fn keep(store: &Store, journal: Journal<'_>, snapshot: Snapshot) -> Kept {
-    let id = new_id();
+pub(super) fn keep(cx: &Cx<'_>, journal: Journal<'_>, snapshot: Snapshot) -> Kept {
+    let (store, id) = (cx.store, new_id());
     let log = journal.keep(store.logs_dir().join(format!("{id}.log"))).ok();
-    let snapshot = keep_snapshot(store, snapshot, &id).ok().map(|()| id);
+    let clean = cx.secrets.is_empty() || is_clean(cx, &snapshot);
+    let snapshot = if clean { keep_snapshot(store, snapshot, &id).ok().map(|()| id) } else { None };
     let _ = forget(&store.logs_dir(), LOGS).and_then(|()| forget(&store.failed_dir(), SNAPSHOTS));
     Kept { log, snapshot }
 }
@@ -32,6 +33,12 @@ fn new_id() -> String {
         bytes.copy_from_slice(&now.to_le_bytes()[..6]);
     }
     hex::encode(bytes)
+}
+
+/// Whether the step wrote no secret: those are not to stay on the disk.
+fn is_clean(cx: &Cx<'_>, snapshot: &Snapshot) -> bool {
+    let changes = cx.snapshotter.changes(cx.store, cx.trees, snapshot);
+    changes.is_ok_and(|fs| leak::check(cx, &fs).is_ok())
 }
 
 fn keep_snapshot(store: &Store, snapshot: Snapshot, id: &str) -> Result<(), OpError> {

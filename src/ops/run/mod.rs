@@ -111,7 +111,7 @@ pub fn run(
         }
         if tried >= retries {
             drop(mounted);
-            return Err(failure(op, end, failed::keep(cx.store, journal, snapshot)));
+            return Err(failure(op, end, failed::keep(cx, journal, snapshot)));
         }
         let said = failure(op, end, Kept::default());
         journal.write(2, format!("try {} of {}: {said}; trying again\n", tried + 1, retries + 1).as_bytes());
