@@ -17,6 +17,8 @@ pub fn trials() -> Vec<Trial> {
         trial("remote/redirects-and-credentials", &[], redirects),
         trial("remote/certificates", &[], certificates),
         trial("remote/proxies", &[], proxies),
+        trial("remote/contexts-from-http-and-standard-input", &[], contexts),
+        trial("remote/contexts-from-git", &[Need::Git], git_contexts),
         trial("remote/git", &[Need::Git], git),
         trial("remote/git-over-plain-http", &[Need::Git], git_without_a_daemon),
     ]
@@ -200,6 +202,78 @@ fn proxies() -> Result<(), Failed> {
     let text = String::from_utf8_lossy(&run("evil")?.stderr).into_owned();
     contains(&text, "a redirect may not lead to this machine or its link")?;
     same("asked", proxy.asked(), vec!["http://far.example/evil 302".to_owned()])
+}
+
+/// An archive of files.
+fn tar_of(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, text) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        header.set_uid(77);
+        header.set_cksum();
+        builder.append_data(&mut header, name, text.as_bytes()).expect("write to memory");
+    }
+    builder.into_inner().expect("write to memory")
+}
+
+fn contexts() -> Result<(), Failed> {
+    let (place, server) = (Place::new(), Server::plain());
+    let base = &server.base;
+    let files = [("Dockerfile", "FROM scratch\nCOPY . /\n"), (".dockerignore", "*.log"), ("a", "1"), ("b.log", "2")];
+    server.file("/ctx.tar", &tar_of(&files));
+    server.file("/Dockerfile", b"FROM scratch\nADD ctx.tar /\n");
+    server.file("/lib.tar", &tar_of(&[("include/h", "3"), ("Dockerfile", "x")]));
+    let names = |listing: Vec<String>| -> Vec<String> {
+        listing.iter().filter_map(|line| line.rsplit(' ').next()).map(str::to_owned).collect()
+    };
+    let from_tar = [".dockerignore", "Dockerfile", "a"].map(str::to_owned);
+    place.ok(&["build", "-q", "-t", "x", &format!("{base}/ctx.tar")])?;
+    same("from an archive", names(listing(&place)?), from_tar.to_vec())?;
+    let mut piped =
+        place.rbuild(&["build", "-q", "-t", "x", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    std::io::Write::write_all(&mut piped.stdin.take().ok_or("a pipe")?, &tar_of(&files))?;
+    same("from standard input", piped.wait()?.success(), true)?;
+    same("from standard input", names(listing(&place)?), from_tar.to_vec())?;
+    // A file that is no archive is the Dockerfile, and there is no context.
+    contains(&place.fails(4, &["build", &format!("{base}/Dockerfile")])?, "no build context")?;
+    contains(&place.fails(4, &["build", &format!("{base}/nothing")])?, "404 (not found)")?;
+    contains(&place.fails(2, &["graph", &format!("{base}/ctx.tar")])?, "is an address")?;
+    // A context that is not the user's own leads nowhere outside.
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    builder.append_link(&mut header, "Dockerfile", "/etc/hostname")?;
+    server.file("/evil.tar", &builder.into_inner()?);
+    contains(&place.fails(4, &["build", &format!("{base}/evil.tar")])?, "there is no Dockerfile")?;
+    // Named contexts.
+    place.write("Dockerfile", "FROM scratch\nCOPY --from=lib include /i/\nFROM lib\nCOPY --from=0 /i /i\n");
+    place.ok(&["build", "-q", "-t", "x", "--build-context", &format!("lib={base}/lib.tar"), "."])?;
+    same(
+        "a named context",
+        names(listing(&place)?),
+        ["Dockerfile", "i/", "i/h", "include/", "include/h"].map(str::to_owned).to_vec(),
+    )
+}
+
+fn git_contexts() -> Result<(), Failed> {
+    let place = Place::new();
+    repositories(&place, "file:///etc")?;
+    script(
+        &place,
+        "cd git/x; printf 'FROM scratch\nCOPY . /\n' > d/Dockerfile; git add .; git commit -qm file; git tag built",
+    )?;
+    // A repository here is a source if the user names it; its submodules come from the network alone.
+    contains(&place.fails(7, &["build", "./git/x.git#main"])?, "a submodule: transport 'file' not allowed")?;
+    place.ok(&["build", "-q", "-t", "x", "./git/x#built:d"])?;
+    let all = listing(&place)?;
+    same("listed", all.len(), 2).map_err(|_| format!("{all:#?}"))?;
+    same("listed", named(&all, "run"), Some("755 2 981173106 run"))?;
+    place.write("Dockerfile", "FROM scratch\nCOPY --from=src a /\n");
+    place.ok(&["build", "-q", "-t", "x", "--build-context", "src=./git/x#v1", "-f", "Dockerfile", "git"])?;
+    same("a named context", named(&listing(&place)?, "a").is_some(), true)
 }
 
 /// Runs a script in which `git` has a name and makes the same commits every time.

@@ -1,6 +1,7 @@
 //! `rbuild build`.
 
 use super::Session;
+use super::context::{self, Place};
 use super::failure::Failure;
 use super::manifest::{self, ManifestArgs};
 use super::values::{self, EPOCH, KeyMaybeValue, Right, SecretArg, SshArg, network, output};
@@ -12,6 +13,7 @@ use crate::ui::out;
 use crate::ui::progress::{Progress, Style};
 use clap::Args;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -30,7 +32,10 @@ Examples:
   rbuild build -o out .                               the root filesystem as a directory
   id=$(rbuild build -q .)                             the image ID alone
   rbuild build -f - . < Dockerfile                    the Dockerfile from standard input
-  rbuild build - < Dockerfile                         the same, without a context")]
+  rbuild build - < Dockerfile                         the same, without a context
+  rbuild build - < context.tar.gz                     the context as an archive
+  rbuild build https://git.example.org/app.git#v1:sub a directory of a commit as the context
+  rbuild build --build-context src=https://git.example.org/lib.git .")]
 pub struct BuildArgs {
     /// Name the image: NAME[:TAG]; may be given many times
     #[arg(short, long = "tag", value_name = "NAME", value_parser = values::tag)]
@@ -112,7 +117,8 @@ pub struct BuildArgs {
     #[arg(long, value_enum, value_name = "KIND")]
     pub snapshotter: Option<Choice>,
 
-    /// The build context: a directory that COPY and ADD read; `-`: none
+    /// The build context: a directory that COPY and ADD read, or an address of one (http, https, git, ssh; DIR#REF of a
+    /// repository here); `-`: none, or an archive on standard input
     #[arg(value_name = "CONTEXT")]
     pub context: PathBuf,
 }
@@ -121,14 +127,22 @@ pub struct BuildArgs {
 pub fn run(args: &BuildArgs, session: &Session) -> Result<(), Failure> {
     let style = if args.quiet { Style::Quiet } else { args.progress };
     args.check(style)?;
-    manifest::check_context(&args.context, session.guessed)?;
+    let is_remote = context::remote(&args.context)?.is_some();
+    if !is_remote {
+        manifest::check_context(&args.context, session.guessed)?;
+    }
     session.enter_to_write()?;
-    let mut request = args.request(session)?;
+    // A signal ends the process while it waits for standard input.
+    let watched = is_remote.then(|| session.watch());
+    let cancel = watched.clone().unwrap_or_default();
+    let secrets = args.secrets()?;
+    let place = context::prepare(&args.context, args.manifest.file.as_deref(), &secrets, session, &cancel)?;
+    let mut request = args.request(&place, secrets, session)?;
     for file in [&args.iidfile, &args.metadata_file].into_iter().flatten() {
         // An old one must not be taken for this build's.
         fs::remove_file(file)?;
     }
-    request.cancel = session.watch();
+    request.cancel = watched.unwrap_or_else(|| session.watch());
     let progress = Progress::start(style);
     let result = pipeline::build(&request, &|event| progress.send(event));
     progress.finish();
@@ -155,14 +169,22 @@ impl BuildArgs {
         Ok(())
     }
 
+    /// The values of `--secret`, by id.
+    pub fn secrets(&self) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+        self.secrets.iter().map(|secret| Ok((secret.id.clone(), secret.read()?))).collect()
+    }
+
     /// All that a build is told.
-    pub fn request(&self, session: &Session) -> Result<BuildRequest, Failure> {
-        let mut request = self.manifest.request(&self.context, session)?;
+    pub fn request(
+        &self,
+        place: &Place,
+        secrets: BTreeMap<String, Vec<u8>>,
+        session: &Session,
+    ) -> Result<BuildRequest, Failure> {
+        let mut request = self.manifest.request_for(place.dockerfile.clone(), place.context.clone(), session)?;
         request.tags = self.tags.clone();
         request.labels = self.labels.iter().filter_map(KeyMaybeValue::resolve).collect();
-        for secret in &self.secrets {
-            request.secrets.insert(secret.id.clone(), secret.read()?);
-        }
+        request.secrets = secrets;
         for agent in &self.ssh {
             request.run.ssh.insert(agent.id.clone(), agent.socket()?);
         }

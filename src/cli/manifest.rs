@@ -1,11 +1,12 @@
 //! Which Dockerfile, and what it is given: the flags that `build`, `check` and `graph` share.
 
-use super::Session;
 use super::failure::{Code, Failure};
 use super::values::{ContextArg, ContextSource, KeyMaybeValue};
+use super::{Session, context};
 use crate::base::Cancel;
 use crate::base::fs::{self, Context};
 use crate::dockerfile::lower::ContextTarget;
+use crate::graph::Remote;
 use crate::pipeline::{BuildContext, BuildRequest, DockerfileInput};
 use crate::ui::report;
 use clap::Args;
@@ -32,7 +33,8 @@ pub struct ManifestArgs {
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]", value_parser = KeyMaybeValue::parse)]
     pub build_args: Vec<KeyMaybeValue>,
 
-    /// A further context for FROM and --from: NAME=DIRECTORY or NAME=docker-image://IMAGE
+    /// A further context for FROM and --from: NAME=DIRECTORY, NAME=docker-image://IMAGE, or an
+    /// address (http, https, git, ssh)
     #[arg(long = "build-context", value_name = "NAME=CONTEXT", value_parser = ContextArg::parse)]
     pub build_contexts: Vec<ContextArg>,
 }
@@ -40,11 +42,22 @@ pub struct ManifestArgs {
 impl ManifestArgs {
     /// All that a build is told, where only these flags say something.
     pub fn request(&self, context: &Path, session: &Session) -> Result<BuildRequest, Failure> {
+        let dockerfile = read(self.file.as_deref(), context)?;
+        self.request_for(dockerfile, (!is_none(context)).then(|| context.to_owned()), session)
+    }
+
+    /// The same for a Dockerfile and a context that are found already.
+    pub fn request_for(
+        &self,
+        dockerfile: DockerfileInput,
+        context: Option<PathBuf>,
+        session: &Session,
+    ) -> Result<BuildRequest, Failure> {
         let config = &session.config;
         Ok(BuildRequest {
             root: session.store_root()?,
-            dockerfile: read(self.file.as_deref(), context)?,
-            context: (!is_none(context)).then(|| context.to_owned()),
+            dockerfile,
+            context,
             contexts: self.contexts()?,
             tags: Vec::new(),
             target: self.target.clone(),
@@ -71,7 +84,11 @@ impl ManifestArgs {
         for ContextArg { name, source } in &self.build_contexts {
             let directory = |dir: &Path| (ContextTarget::Directory, Some(dir.to_owned()));
             let (target, dir) = match source {
+                ContextSource::Remote(text) => (ContextTarget::Remote(remote(name, text)?), None),
                 ContextSource::Directory(dir) if dir.is_dir() => directory(dir),
+                ContextSource::Directory(dir) if dir.to_str().is_some_and(is_repository) => {
+                    (ContextTarget::Remote(remote(name, &dir.to_string_lossy())?), None)
+                }
                 ContextSource::Directory(dir) => {
                     let text = format!("build context '{name}': {} is not a directory", dir.display());
                     return Err(Failure::new(Code::NotFound, text));
@@ -87,6 +104,18 @@ impl ManifestArgs {
     }
 }
 
+/// Whether a word names a commit of a repository in a directory.
+fn is_repository(text: &str) -> bool {
+    text.contains('#') && context::parse(text).is_some()
+}
+
+/// A named context on the network.
+fn remote(name: &str, text: &str) -> Result<Remote, Failure> {
+    let invalid = |reason: String| Failure::usage(format!("build context '{name}': {reason}"));
+    let parsed = context::parse(text).ok_or_else(|| invalid(format!("'{text}' is no address")))?;
+    parsed.map_err(|reason| invalid(reason.to_string()))
+}
+
 /// Checks that the build context is a directory, or `-`: none, with the Dockerfile on standard input. `guessed`: `build`
 /// was not written out, so that a mistyped command may have come out as a context.
 pub fn check_context(context: &Path, guessed: bool) -> Result<(), Failure> {
@@ -95,7 +124,8 @@ pub fn check_context(context: &Path, guessed: bool) -> Result<(), Failure> {
     }
     let text = context.to_string_lossy();
     if text.contains("://") {
-        return Err(Failure::usage(format!("the context '{text}' is an address; only directories are supported")));
+        return Err(Failure::usage(format!("the context '{text}' is an address"))
+            .help("`build` and `plan` take http, https, git and ssh; other commands take directories"));
     }
     if context.is_dir() {
         return Ok(());
@@ -122,7 +152,7 @@ pub fn read(file: Option<&Path>, context: &Path) -> Result<DockerfileInput, Fail
         None if is_none(context) => {
             let bytes = read_stdin()?;
             if is_archive(&bytes) {
-                return Err(Failure::usage("a context as an archive on standard input is not supported")
+                return Err(Failure::usage("only `build` and `plan` take a context as an archive on standard input")
                     .help("unpack it into a directory and name that"));
             }
             (STDIN.to_owned(), bytes, None)
@@ -139,15 +169,15 @@ pub fn read(file: Option<&Path>, context: &Path) -> Result<DockerfileInput, Fail
 }
 
 /// What messages call the Dockerfile from standard input.
-const STDIN: &str = "<stdin>";
+pub const STDIN: &str = "<stdin>";
 
 /// `-`: no context at all.
-fn is_none(context: &Path) -> bool {
+pub fn is_none(context: &Path) -> bool {
     context.as_os_str() == "-"
 }
 
 /// Whether it is a tar, plain or packed, as docker takes one for a whole context.
-fn is_archive(bytes: &[u8]) -> bool {
+pub fn is_archive(bytes: &[u8]) -> bool {
     let packed: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"BZh"];
     packed.iter().any(|magic| bytes.starts_with(magic)) || bytes.get(257..262) == Some(b"ustar")
 }
@@ -166,13 +196,19 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 fn read_stdin() -> Result<Vec<u8>, Failure> {
+    limited(Path::new(STDIN), stdin())
+}
+
+/// Standard input, which a person may not know is read.
+pub fn stdin() -> std::io::Stdin {
     if std::io::stdin().is_terminal() {
         report::show("reading the Dockerfile from the terminal; end it with Ctrl-D\n");
     }
-    limited(Path::new(STDIN), std::io::stdin().lock())
+    std::io::stdin()
 }
 
-fn limited(path: &Path, reader: impl Read) -> Result<Vec<u8>, Failure> {
+/// Reads no more than a Dockerfile may hold.
+pub fn limited(path: &Path, reader: impl Read) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     reader.take(MANIFEST_LIMIT + 1).read_to_end(&mut bytes).at("read", path)?;
     if bytes.len() as u64 > MANIFEST_LIMIT {

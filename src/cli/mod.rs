@@ -7,6 +7,7 @@ mod check;
 mod command_line;
 mod completion;
 mod config;
+mod context;
 mod destination;
 mod diff;
 mod du;

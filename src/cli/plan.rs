@@ -3,7 +3,8 @@
 use super::build::BuildArgs;
 use super::failure::{Code, Failure};
 use super::why::Form;
-use super::{Session, manifest};
+use super::{Session, context, manifest};
+use crate::base::Cancel;
 use crate::pipeline::recall;
 use crate::solver::event::Event;
 use crate::ui::{out, report, steps};
@@ -37,9 +38,14 @@ pub struct PlanArgs {
 
 /// Tells what a build would do.
 pub fn run(args: &PlanArgs, session: &Session) -> Result<(), Failure> {
-    manifest::check_context(&args.build.context, false)?;
+    if context::remote(&args.build.context)?.is_none() {
+        manifest::check_context(&args.build.context, false)?;
+    }
     session.enter()?;
-    let request = args.build.request(session)?;
+    let secrets = args.build.secrets()?;
+    let file = args.build.manifest.file.as_deref();
+    let place = context::prepare(&args.build.context, file, &secrets, session, &Cancel::new())?;
+    let request = args.build.request(&place, secrets, session)?;
     let warn = |event: Event| {
         if let Event::Diagnostic { diagnostic } = event {
             report::warnings(&[diagnostic]);

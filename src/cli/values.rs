@@ -264,6 +264,8 @@ pub enum ContextSource {
     Directory(PathBuf),
     /// `docker-image://REF`: a stored image, said outright.
     Image(String),
+    /// An address: a repository, or an archive.
+    Remote(String),
     /// A word that is a directory if there is one of that name, else the name of a stored image.
     Either(String),
 }
@@ -286,7 +288,9 @@ impl ContextArg {
         }
         let source = match value.split_once("://") {
             Some(("docker-image", image)) => ContextSource::Image(image.to_owned()),
+            Some(("http" | "https" | "git" | "ssh", _)) => ContextSource::Remote(value.to_owned()),
             Some((scheme, _)) => return Err(format!("contexts from '{scheme}://' are not supported")),
+            None if value.starts_with("git@") => ContextSource::Remote(value.to_owned()),
             None if value.starts_with(['/', '.', '~']) => ContextSource::Directory(value.into()),
             None => ContextSource::Either(value.to_owned()),
         };
@@ -475,11 +479,13 @@ mod tests {
             ("a=../x", ContextSource::Directory("../x".into())),
             ("a=docker-image://debian:12", ContextSource::Image("debian:12".into())),
             ("a=debian", ContextSource::Either("debian".into())),
+            ("a=https://x/y.git", ContextSource::Remote("https://x/y.git".into())),
+            ("a=git@x:y", ContextSource::Remote("git@x:y".into())),
         ];
         for (text, source) in cases {
             assert_eq!(ContextArg::parse(text), Ok(ContextArg { name: "a".into(), source }), "{text}");
         }
-        for bad in ["a", "=x", "a=", "a=https://x/y.git"] {
+        for bad in ["a", "=x", "a=", "a=ftp://x/y"] {
             assert!(ContextArg::parse(bad).is_err(), "{bad}");
         }
     }
