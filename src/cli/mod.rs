@@ -44,6 +44,7 @@ use crate::ui::report;
 use clap::{CommandFactory, Parser, Subcommand};
 use config::Config;
 use failure::{Code, Failure};
+use rustix::process::{Resource, Rlimit};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -194,6 +195,7 @@ impl Session {
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
     panic::install();
+    raise_open_files();
     let args: Vec<OsString> = std::env::args_os().collect();
     if args.len() < 2 {
         // clap would not count RBUILD_ROOT as nothing.
@@ -229,6 +231,13 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Takes all open files that the caller may have: a view of an image holds a descriptor for each of its layers, and a
+/// shell's usual 1024 are for programs that use select(2). Steps and containers get a limit of their own.
+fn raise_open_files() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 fn dispatch(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
