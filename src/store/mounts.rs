@@ -194,11 +194,6 @@ fn numbered(dir: &Path) -> Result<Vec<usize>, StoreError> {
 }
 
 impl CacheMount<'_> {
-    /// Whether nobody else uses it.
-    pub fn is_alone(&self) -> bool {
-        self.alone
-    }
-
     /// The directories that make up its contents, in overlay-upper layout, bottom first. Empty for a new cache.
     ///
     /// # Errors

@@ -40,8 +40,13 @@ impl Walk<'_> {
         let word = site.flag_value(flag)?;
         let fields = fields(&word.value)
             .map_err(|reason| site.error("invalid-mount", format!("the mount can't be read: {reason}"), word.span))?;
-        let kind = fields.iter().find(|(_, key, _)| key == "type").and_then(|(_, _, v)| v.clone());
-        let kind = kind.unwrap_or_else(|| "bind".into()).to_ascii_lowercase();
+        let kind = match fields.iter().find(|(_, key, _)| key == "type") {
+            Some((range, _, Some(value))) => {
+                let field = Spanned { value: value.clone(), span: site.part(word, range.clone()) };
+                self.expand(state, site, &field)?.to_ascii_lowercase()
+            }
+            _ => "bind".into(),
+        };
         if !TYPES.contains(&kind.as_str()) {
             let fault = site
                 .error("unknown-mount-type", format!("`{kind}` is no type of mount"), word.span)

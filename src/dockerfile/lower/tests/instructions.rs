@@ -234,6 +234,14 @@ fn the_config_is_the_bases_changed_by_each_instruction() {
 }
 
 #[test]
+fn the_type_of_a_mount_may_be_a_variable() {
+    let with = |kind: &str| format!("FROM scratch\nARG KIND={kind}\nRUN --mount=type=$KIND,target=/t x\n");
+    let lowered = lowered(&with("Tmpfs"));
+    assert!(matches!(runs(&lowered)[0].mounts[..], [RunMount::Tmpfs { .. }]));
+    assert_eq!(faults(&with("memory"), &options()), ["unknown-mount-type: type=$KIND,target=/t"]);
+}
+
+#[test]
 fn scratch_has_a_path_and_a_workdir() {
     let config = lowered("FROM scratch\n").config;
     assert_eq!(config.config.env, Some(vec![format!("PATH={}", state::DEFAULT_PATH)]));
