@@ -136,7 +136,7 @@ impl Bench {
         let (base, stage) = (self.rootfs(&trees, base), self.rootfs(&trees, stage));
         self.with(&trees, &[base.clone(), stage], |cx, inputs| {
             let planned = copy::plan(cx, op, inputs)?;
-            let written = copy::run(cx, op, inputs, &planned)?;
+            let written = copy::run(cx, op, inputs, &planned, None)?;
             let result = self.layer(&trees, &base, written);
             Ok((listing(&trees, &result), planned))
         })

@@ -176,14 +176,7 @@ impl<'v> Upper<'v> {
 /// setuid bits and capabilities, and anything at all changes the times.
 pub fn apply(dir: BorrowedFd<'_>, name: &OsStr, meta: &Meta, kind: FileType) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
-    match rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::INVAL) => {
-            let owner = format!("{}:{}", meta.uid, meta.gid);
-            let text = format!("owner {owner} lies outside the user namespace's id map (see /etc/subuid, /etc/subgid)");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
-        other => other?,
-    }
+    rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(|e| unowned(e, meta))?;
     if kind != FileType::Symlink {
         // chmod follows links, and fchmodat2(2) is younger than the kernels that we run on; `name` was made by us in a
         // directory of ours and is none.
@@ -196,9 +189,47 @@ pub fn apply(dir: BorrowedFd<'_>, name: &OsStr, meta: &Meta, kind: FileType) -> 
             }
         }
     }
+    Ok(rustix::fs::utimensat(dir, name, &times(meta), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// The same for an open regular file, whose contents are written. What it has already is not set again: of many
+/// thousand files most are made as they are to be.
+pub fn apply_open(file: impl AsFd, meta: &Meta) -> io::Result<()> {
+    let file = file.as_fd();
+    let stat = rustix::fs::fstat(file)?;
+    let owned = (stat.st_uid, stat.st_gid) == (meta.uid, meta.gid);
+    if !owned {
+        let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
+        rustix::fs::fchown(file, Some(uid), Some(gid)).map_err(|e| unowned(e, meta))?;
+    }
+    // A change of owner may have taken setuid bits away.
+    if !owned || stat.st_mode & 0o7777 != meta.mode {
+        rustix::fs::fchmod(file, Mode::from_raw_mode(meta.mode))?;
+    }
+    for (key, value) in &meta.xattrs {
+        let key = xattr::stored_name(key);
+        match rustix::fs::fsetxattr(file, OsStr::from_bytes(&key), value, rustix::fs::XattrFlags::empty()) {
+            // As above.
+            Err(Errno::OPNOTSUPP) => {}
+            other => other?,
+        }
+    }
+    Ok(rustix::fs::futimens(file, &times(meta))?)
+}
+
+fn times(meta: &Meta) -> Timestamps {
     let time = Timespec { tv_sec: meta.mtime.0, tv_nsec: i64::from(meta.mtime.1) };
-    let times = Timestamps { last_access: time, last_modification: time };
-    Ok(rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    Timestamps { last_access: time, last_modification: time }
+}
+
+/// The error of a change of owner, in words where the system's own mislead.
+fn unowned(error: Errno, meta: &Meta) -> io::Error {
+    if error != Errno::INVAL {
+        return error.into();
+    }
+    let owner = format!("{}:{}", meta.uid, meta.gid);
+    let text = format!("owner {owner} lies outside the user namespace's id map (see /etc/subuid, /etc/subgid)");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 fn set_xattr(dir: BorrowedFd<'_>, name: &OsStr, key: &[u8], value: &[u8]) -> rustix::io::Result<()> {

@@ -249,7 +249,10 @@ impl Solver<'_> {
                 }
                 self.cached(step, self.rootfs(op.base), &planned.preimage, false, || {
                     let fresh_from = self.fresh_from(op, &planned)?;
-                    let written = ops::copy::run(cx, op, &inputs, &planned)?;
+                    // Who wants no cache wants nothing of earlier builds.
+                    let before = self.explainer.before(step.id).filter(|_| !self.options.no_cache);
+                    let previous = before.and_then(|before| before.layer.as_ref());
+                    let written = ops::copy::run(cx, op, &inputs, &planned, previous)?;
                     ops::leak::check(cx, &written.fs)?;
                     Ok((written, fresh_from))
                 })

@@ -20,6 +20,7 @@ mod dest;
 mod key;
 mod libs;
 mod pattern;
+mod reuse;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ mod write;
 use super::key::Preimage;
 use super::source::Source;
 use super::{Cx, Inputs, OpError, Written, user};
+use crate::base::Digest;
 use crate::graph::{CopyOp, CopySource, StepId};
 use crate::layer::mode::{ModeChange, parse_mode};
 use crate::tree::{Rootfs, View};
@@ -107,13 +109,21 @@ pub fn plan(cx: &Cx<'_>, op: &CopyOp, inputs: &Inputs<'_>) -> Result<Planned, Op
     Ok(Planned { preimage, warnings, picks, dest, extras, looks, looked_at })
 }
 
-/// Writes the layer directory. `planned` must come from [`plan`] with the same arguments.
+/// Writes the layer directory. `planned` must come from [`plan`] with the same arguments. `previous` is the layer that
+/// the step made last time, if that is known: unchanged files come from it by hard link.
 ///
 /// Errors: `copy-source-changed` if a file of a context is no longer what was planned, and what the system refuses.
-pub fn run(cx: &Cx<'_>, op: &CopyOp, inputs: &Inputs<'_>, planned: &Planned) -> Result<Written, OpError> {
+pub fn run(
+    cx: &Cx<'_>,
+    op: &CopyOp,
+    inputs: &Inputs<'_>,
+    planned: &Planned,
+    previous: Option<&Digest>,
+) -> Result<Written, OpError> {
     let sources = open_sources(cx, op, &|step| inputs(step))?;
     let base = (!op.link).then(|| View::new(cx.trees, inputs(op.base)));
-    write::write(cx, op, &sources, base, planned)
+    let previous = previous.and_then(|layer| reuse::Previous::open(cx, layer));
+    write::write(cx, op, &sources, base, planned, previous)
 }
 
 /// The sources of the instruction in its order; `None` for inline data.

@@ -3,13 +3,14 @@
 use super::bytes::Copier;
 use super::dest::Dest;
 use super::libs::Extra;
+use super::reuse::{self, Previous};
 use super::select::{Pick, Picked, changed};
 use super::{Looks, Planned, unpack};
 use crate::base::fs::Context as _;
 use crate::base::{Digest, Hasher, clock};
 use crate::graph::{CopyOp, CopySource};
 use crate::ops::source::{Item, Source, Time, Verdict, What, join, mtime, parent, stamp};
-use crate::ops::upper::{Meta, Upper, apply};
+use crate::ops::upper::{Meta, Upper, apply, apply_open};
 use crate::ops::{Cx, OpError, Written};
 use crate::store::statcache::StatKey;
 use crate::tree::View;
@@ -30,16 +31,17 @@ const BATCH: usize = 64;
 /// system's clock, which its times then do not show. In nanoseconds.
 const RACY: i128 = 2_000_000_000;
 
-/// Writes the layer of a planned COPY.
+/// Writes the layer of a planned COPY. `previous`: the layer of its last run.
 pub(super) fn write<'a>(
     cx: &Cx<'_>,
     op: &CopyOp,
     sources: &[Option<Source<'_>>],
     base: Option<View<'a>>,
     planned: &Planned,
+    previous: Option<Previous>,
 ) -> Result<Written, OpError> {
     let upper = Upper::create(cx.store, base)?;
-    let mut writer = Writer { cx, planned, upper, copier: Copier::default() };
+    let mut writer = Writer { cx, planned, upper, previous, copier: Copier::default() };
     for extra in &planned.extras {
         writer.extra(extra, sources)?;
     }
@@ -57,7 +59,15 @@ struct Writer<'w, 'a> {
     cx: &'w Cx<'w>,
     planned: &'w Planned,
     upper: Upper<'a>,
+    previous: Option<Previous>,
     copier: Copier,
+}
+
+/// The directory that neighbours are written to, and its like in the previous layer.
+struct Place<'p> {
+    path: &'p [u8],
+    dir: OwnedFd,
+    old: Option<OwnedFd>,
 }
 
 /// A file to write and where.
@@ -142,23 +152,45 @@ impl Writer<'_, '_> {
 
     fn batch(&self, source: &Source<'_>, jobs: &[Job<'_>]) -> Result<Vec<(Vec<u8>, Digest)>, OpError> {
         let mut known = Vec::with_capacity(jobs.len());
-        let mut last: Option<(&[u8], OwnedFd)> = None;
+        let mut last: Option<Place<'_>> = None;
         for (item, target) in jobs {
             if self.cx.cancel.is_set() {
                 return Err(OpError::Cancelled);
             }
             // Neighbours mostly lie in one directory: it is opened once.
-            let dir = match last.take().filter(|(path, _)| *path == parent(target)) {
-                Some((_, dir)) => dir,
-                None => self.upper.dir(parent(target))?,
+            let path = parent(target);
+            let place = match last.take().filter(|place| place.path == path) {
+                Some(place) => place,
+                None => {
+                    Place { path, dir: self.upper.dir(path)?, old: self.previous.as_ref().and_then(|p| p.dir(path)) }
+                }
             };
             let name = OsStr::from_bytes(crate::ops::source::file_name(target));
-            if let Some(digest) = self.one(source, item, &self.planned.looks, dir.as_fd(), name)? {
-                known.push((target.clone(), digest));
-            }
-            last = Some((parent(target), dir));
+            let digest = match self.linked(source, item, target, &place, name)? {
+                Some(digest) => Some(digest),
+                None => self.one(source, item, &self.planned.looks, place.dir.as_fd(), name)?,
+            };
+            known.extend(digest.map(|digest| (target.clone(), digest)));
+            last = Some(place);
         }
         Ok(known)
+    }
+
+    /// Takes an unchanged file from the previous layer; gives the digest of its contents if that could be done. The
+    /// source need not be read again: what is linked is what was planned.
+    fn linked(
+        &self,
+        source: &Source<'_>,
+        item: &Item,
+        target: &[u8],
+        place: &Place<'_>,
+        name: &OsStr,
+    ) -> Result<Option<Digest>, OpError> {
+        let (Some(previous), Some(old)) = (&self.previous, &place.old) else { return Ok(None) };
+        let What::File { size, content: Some(content) } = item.what else { return Ok(None) };
+        let Some(entry) = previous.find(target, size, content) else { return Ok(None) };
+        let meta = meta(&self.planned.looks, item, source.mtime(item)?);
+        Ok(reuse::link(entry, old.as_fd(), place.dir.as_fd(), name, &meta).then_some(content))
     }
 
     /// Writes one file, link or device; gives the digest of a file's contents.
@@ -221,7 +253,8 @@ impl Writer<'_, '_> {
         if moved(&stamp(&before)) {
             return Err(changed(source, item));
         }
-        let mut to = create(dir, name).at("create a copy of", &shown)?;
+        let meta = meta(looks, item, mtime(&before));
+        let mut to = create(dir, name, meta.mode).at("create a copy of", &shown)?;
         let copied = match self.copier.copy(&from, &mut to, size, self.cx.cancel) {
             Err(e) if e.kind() == ErrorKind::Interrupted => return Err(OpError::Cancelled),
             other => other.at("copy", &shown)?,
@@ -237,9 +270,7 @@ impl Writer<'_, '_> {
                 return Err(changed(source, item));
             }
         }
-        drop(to);
-        let meta = meta(looks, item, mtime(&before));
-        apply(dir, name, &meta, FileType::RegularFile).at("set the metadata of a copy of", &shown)?;
+        apply_open(&to, &meta).at("set the metadata of a copy of", &shown)?;
         Ok(content)
     }
 
@@ -248,12 +279,12 @@ impl Writer<'_, '_> {
         self.upper.ensure_dir(parent(&pick.target), &self.made(time))?;
         let (dir, name) = self.upper.place(&pick.target)?;
         let shown = self.upper.root().show(&pick.target);
-        let mut file = create(dir.as_fd(), name).at("create", &shown)?;
-        file.write_all(data.as_bytes()).at("write", &shown)?;
         let (uid, gid) = self.planned.looks.owner.unwrap_or((0, 0));
         let mode = self.planned.looks.mode.as_ref().map_or(0o644, |m| m.apply(0o644, false));
         let meta = Meta { mode, uid, gid, mtime: time, xattrs: Vec::new() };
-        apply(dir.as_fd(), name, &meta, FileType::RegularFile).at("set the metadata of", &shown)?;
+        let mut file = create(dir.as_fd(), name, mode).at("create", &shown)?;
+        file.write_all(data.as_bytes()).at("write", &shown)?;
+        apply_open(&file, &meta).at("set the metadata of", &shown)?;
         self.upper.known(pick.target.clone(), Digest::of(data.as_bytes()));
         Ok(())
     }
@@ -323,10 +354,11 @@ fn alike(a: &Item, b: &Item) -> bool {
     (&a.what, a.mode, a.uid, a.gid, &a.xattrs) == (&b.what, b.mode, b.uid, b.gid, &b.xattrs)
 }
 
-/// A new empty file in place of whatever but a directory is there.
-fn create(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<File> {
+/// A new empty file in place of whatever but a directory is there. `mode`: what it will have in the end; where that is
+/// plain and the umask lets it be, nothing is left to change.
+fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> rustix::io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::from_raw_mode(0o600);
+    let mode = Mode::from_raw_mode(mode & 0o777);
     replacing(dir, name, || rustix::fs::openat(dir, name, flags, mode)).map(File::from)
 }
 

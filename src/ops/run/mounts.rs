@@ -119,7 +119,7 @@ pub(super) fn stage(
         }
     };
     let empty = empty_root();
-    let written = copy::run(cx, &bind_copy(source), &with_empty(inputs, &empty), planned)?;
+    let written = copy::run(cx, &bind_copy(source), &with_empty(inputs, &empty), planned, None)?;
     let path = written.fs.join(STAGED.trim_start_matches('/'));
     Ok(Staged { is_dir: path.is_dir(), path, _written: written })
 }

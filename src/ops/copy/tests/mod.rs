@@ -4,6 +4,7 @@
 mod archives;
 mod keys;
 mod libs;
+mod reuse;
 mod rules;
 
 use crate::graph::CopyOp;

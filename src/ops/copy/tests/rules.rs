@@ -300,7 +300,7 @@ fn metadata_survives() {
     bench.with(&trees, std::slice::from_ref(&base), |cx, inputs| {
         let op = copy_op(&["s"], "/d");
         let planned = plan(cx, &op, inputs).unwrap();
-        let written = run(cx, &op, inputs, &planned).unwrap();
+        let written = run(cx, &op, inputs, &planned, None).unwrap();
         let index = scan::scan(&written.fs, &written.known, cx.cancel).unwrap().index;
         assert_eq!(written.known.len(), 4, "every file's contents are known");
         assert_eq!(index.get(b"d/dir/b").unwrap().mtime, 86_400);
@@ -323,7 +323,7 @@ fn a_file_that_changes_after_planning_is_not_copied() {
         let op = copy_op(&["f"], "/f");
         let planned = plan(cx, &op, inputs).unwrap();
         fs::write(bench.context().join("f"), "after!").unwrap();
-        match run(cx, &op, inputs, &planned) {
+        match run(cx, &op, inputs, &planned, None) {
             Err(OpError::Input { code: "copy-source-changed", .. }) => {}
             other => panic!("{other:?}"),
         }
