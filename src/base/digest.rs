@@ -138,11 +138,16 @@ impl Hasher {
     }
 
     /// Hashes a reader to its end; gives digest and length in bytes.
-    pub fn read(mut reader: impl Read) -> io::Result<(Digest, u64)> {
+    pub fn read(reader: impl Read) -> io::Result<(Digest, u64)> {
+        Hasher::read_with(reader, &mut Vec::new())
+    }
+
+    /// The same through a buffer of the caller's, which makes it as large as it should be: for many small files.
+    pub fn read_with(mut reader: impl Read, buffer: &mut Vec<u8>) -> io::Result<(Digest, u64)> {
         let mut hasher = Hasher::new();
-        let mut buffer = vec![0; 256 * 1024];
+        buffer.resize(256 * 1024, 0);
         loop {
-            match reader.read(&mut buffer) {
+            match reader.read(buffer) {
                 Ok(0) => break,
                 Ok(n) => {
                     hasher.update(&buffer[..n]);

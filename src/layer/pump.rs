@@ -1,8 +1,10 @@
 //! Many small files read in parallel and handed over in order: what makes hashing a layer of 50 000 files cheap.
 
+use crate::base::fs::Context as _;
 use crate::base::{Cancel, IoError};
 use rayon::prelude::*;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::mpsc;
 
@@ -58,6 +60,68 @@ pub(super) fn in_order<I: Sync, T: Send>(
     })
 }
 
+/// How many pieces of a large file are in memory at a time: one being read, one waiting and one being used.
+const PIECES: usize = 3;
+
+/// Calls `take` with the contents of a file that must have this size, piece by piece and on this thread, while another
+/// one reads ahead. The error names `path`.
+pub(super) fn stream(
+    file: File,
+    size: u64,
+    path: &Path,
+    mut take: impl FnMut(&[u8]) -> Result<(), IoError>,
+    cancel: &Cancel,
+) -> Result<(), IoError> {
+    std::thread::scope(|scope| {
+        let (full, filled) = mpsc::sync_channel::<io::Result<Vec<u8>>>(PIECES);
+        let (empty, emptied) = mpsc::sync_channel::<Vec<u8>>(PIECES);
+        for _ in 0..PIECES {
+            let _ = empty.send(vec![0; size.min(BIG) as usize]);
+        }
+        scope.spawn(move || read_ahead(file, size, &emptied, &full));
+        // The reader sends pieces until it has sent them all or an error, so this ends with one of them.
+        let mut left = size;
+        while let Ok(piece) = filled.recv() {
+            check(cancel)?;
+            let piece = piece.at("read", path)?;
+            take(&piece)?;
+            left -= piece.len() as u64;
+            let _ = empty.send(piece);
+        }
+        if left == 0 { Ok(()) } else { Err(stopped()) }
+    })
+}
+
+/// Ends when the file does, after an error, or when nobody takes what is read.
+fn read_ahead(
+    mut file: File,
+    size: u64,
+    emptied: &mpsc::Receiver<Vec<u8>>,
+    full: &mpsc::SyncSender<io::Result<Vec<u8>>>,
+) {
+    let mut left = size;
+    while left > 0 {
+        let Ok(mut piece) = emptied.recv() else { return };
+        piece.truncate(left.min(BIG) as usize);
+        left -= piece.len() as u64;
+        let read = file.read_exact(&mut piece);
+        let failed = read.is_err();
+        if full.send(read.map(|()| piece)).is_err() || failed {
+            return;
+        }
+    }
+    match file.read(&mut [0]) {
+        Ok(0) => {}
+        Ok(_) => drop(full.send(Err(size_changed()))),
+        Err(e) => drop(full.send(Err(e))),
+    }
+}
+
+/// The error for a file that is not as long as it was.
+pub(super) fn size_changed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "its size changed while it was read")
+}
+
 fn batches<I>(items: &[I], size: impl Fn(&I) -> u64) -> Vec<&[I]> {
     let mut batches = Vec::new();
     let (mut start, mut bytes) = (0, 0);
@@ -111,5 +175,31 @@ mod tests {
         let cancel = Cancel::new();
         cancel.cancel();
         assert!(in_order(&items, |_| 1, |i| Ok(*i), |_, _| Ok(()), &cancel).is_err());
+    }
+
+    #[test]
+    fn a_large_file_comes_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let contents: Vec<u8> = (0..5 * BIG + 77).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&path, &contents).unwrap();
+        let size = contents.len() as u64;
+        let streamed = |size, cancel: &Cancel| {
+            let mut all = Vec::new();
+            let take = |piece: &[u8]| {
+                all.extend_from_slice(piece);
+                Ok(())
+            };
+            stream(File::open(&path).unwrap(), size, &path, take, cancel).map(|()| all)
+        };
+        assert!(streamed(size, &Cancel::new()).unwrap() == contents);
+        for other in [size - 1, size + 1, size + BIG] {
+            assert!(streamed(other, &Cancel::new()).is_err(), "{other} bytes");
+        }
+        let refused = stream(File::open(&path).unwrap(), size, &path, |_| Err(stopped()), &Cancel::new());
+        assert!(refused.is_err());
+        let cancel = Cancel::new();
+        cancel.cancel();
+        assert!(streamed(size, &cancel).is_err());
     }
 }

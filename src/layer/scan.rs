@@ -1,6 +1,6 @@
 //! From a written directory (an overlay's upper, or a layer's `fs/`) to an index, reading each file once.
 
-use super::pump::{self, BIG};
+use super::pump::{self, BIG, size_changed};
 use super::xattr::{self, Marks, Xattrs};
 use super::{Entry, Index, Kind, tar_out};
 use crate::base::fs::Context;
@@ -292,11 +292,6 @@ pub(super) fn read_exactly(file: &mut File, size: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 == size { Ok(bytes) } else { Err(size_changed()) }
 }
 
-/// The error for a file that is not as long as it was.
-pub(super) fn size_changed() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "its size changed while it was read")
-}
-
 fn changed(root: &Root, path: &[u8]) -> IoError {
     let source = io::Error::new(io::ErrorKind::InvalidData, "it changed while the layer was read");
     IoError { act: "read", path: root.show(path), source }
@@ -310,30 +305,23 @@ fn hash_big(
     mut tar: Option<&mut Hasher>,
     cancel: &Cancel,
 ) -> Result<Digest, IoError> {
-    let mut file = open_regular(root, &seen.path)?;
     let mut content = Hasher::new();
-    let mut left = seen.stat.st_size as u64;
-    let mut buffer = vec![0; BIG as usize];
-    while left > 0 {
-        pump::check(cancel)?;
-        let chunk = &mut buffer[..left.min(BIG) as usize];
-        file.read_exact(chunk).at("read", root.show(&seen.path))?;
-        left -= chunk.len() as u64;
+    let take = |piece: &[u8]| {
         match tar.as_deref_mut() {
             None => {
-                content.update(chunk);
+                content.update(piece);
             }
             Some(tar) if known.is_some() => {
-                tar.update(chunk);
+                tar.update(piece);
             }
             Some(tar) => {
-                rayon::join(|| content.update(chunk).len(), || tar.update(chunk).len());
+                rayon::join(|| content.update(piece).len(), || tar.update(piece).len());
             }
         }
-    }
-    if file.read(&mut buffer[..1]).at("read", root.show(&seen.path))? != 0 {
-        return Err(size_changed()).at("read", root.show(&seen.path));
-    }
+        Ok(())
+    };
+    let size = seen.stat.st_size as u64;
+    pump::stream(open_regular(root, &seen.path)?, size, &root.show(&seen.path), take, cancel)?;
     Ok(known.unwrap_or_else(|| content.finish()))
 }
 

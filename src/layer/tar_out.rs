@@ -2,12 +2,12 @@
 //! does not fit, numeric owners only, whole seconds, hard links to the first path, whiteouts as `.wh.` files.
 
 use super::pump::{self, BIG};
-use super::scan::{WHITEOUT_PREFIX, open_regular, read_exactly, size_changed};
+use super::scan::{WHITEOUT_PREFIX, open_regular, read_exactly};
 use super::{Entry, Index, Kind};
 use crate::base::fs::Context;
 use crate::base::root::Root;
 use crate::base::{Cancel, Digest, Hasher, IoError};
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use tar::{EntryType, Header};
 
@@ -46,7 +46,8 @@ pub fn write(index: &Index, fs: &Path, out: &mut dyn Write, cancel: &Cancel) -> 
             if size < BIG {
                 put(&mut out, &bytes)?;
             } else {
-                copy_big(&root, &entry.path, size, &mut out, cancel)?;
+                let file = open_regular(&root, &entry.path)?;
+                pump::stream(file, size, &root.show(&entry.path), |piece| put(&mut out, piece), cancel)?;
             }
             put(&mut out, padding(size))?;
         }
@@ -67,23 +68,6 @@ pub fn diff_id(index: &Index, fs: &Path, cancel: &Cancel) -> Result<(Digest, u64
 
 fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<(), IoError> {
     out.write_all(bytes).at("write", "the layer's tar")
-}
-
-fn copy_big(root: &Root, path: &[u8], size: u64, out: &mut dyn Write, cancel: &Cancel) -> Result<(), IoError> {
-    let mut file = open_regular(root, path)?;
-    let mut buffer = vec![0; BIG as usize];
-    let mut left = size;
-    while left > 0 {
-        pump::check(cancel)?;
-        let chunk = &mut buffer[..left.min(BIG) as usize];
-        file.read_exact(chunk).at("read", root.show(path))?;
-        put(out, chunk)?;
-        left -= chunk.len() as u64;
-    }
-    match file.read(&mut buffer[..1]).at("read", root.show(path))? {
-        0 => Ok(()),
-        _ => Err(size_changed()).at("read", root.show(path)),
-    }
 }
 
 /// The zeros that fill the last block of `size` bytes.

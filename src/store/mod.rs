@@ -373,7 +373,8 @@ mod tests {
         store.set_ref("x", &layer.diff_id).unwrap();
         drop(store.lock_step(&layer.diff_id).unwrap());
         let cache = statcache::StatCache::load(&store, "/src");
-        cache.put(statcache::StatKey { dev: 1, ino: 1, size: 1, mtime: 1, ctime: 1 }, layer.diff_id);
+        let facts = statcache::FileFacts { content: layer.diff_id, bare: true };
+        cache.put(statcache::StatKey { dev: 1, ino: 1, size: 1, mtime: 1, ctime: 1 }, facts);
         cache.save().unwrap();
         assert_eq!(store.steps().unwrap().len(), 1);
     }

@@ -1,4 +1,5 @@
-//! `contexts/`: what files of build contexts hashed to, by (device, inode, size, mtime, ctime).
+//! `contexts/`: what files of build contexts hashed to, and whether they have extended attributes, by (device, inode,
+//! size, mtime, ctime).
 //!
 //! The racy-git rule: a file that was changed again within the granularity of its time stamps looks unchanged. So a
 //! digest is recorded only if ctime and mtime are older, by a safe margin, than the moment the cache was loaded, which
@@ -29,6 +30,16 @@ pub struct StatKey {
     pub ctime: i128,
 }
 
+/// What is recorded of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileFacts {
+    /// sha256 of its contents.
+    pub content: Digest,
+    /// It has no extended attributes that would belong into an image: there is no need to ask for them. A change of
+    /// attributes changes ctime as well.
+    pub bare: bool,
+}
+
 /// The stat cache of one build context. Look-ups and inserts go from many threads.
 #[derive(Debug)]
 pub struct StatCache {
@@ -38,17 +49,19 @@ pub struct StatCache {
     loaded: Vec<u8>,
     /// One bit per loaded entry: it was asked for.
     used: Vec<AtomicU64>,
-    added: Mutex<HashMap<[u8; KEY], Digest>>,
+    added: Mutex<HashMap<[u8; KEY], FileFacts>>,
     changed: AtomicBool,
     /// Files with a time stamp from here on (nanoseconds since the epoch) are not recorded.
     racy_from: i128,
 }
 
-const MAGIC: &[u8; 16] = b"rbuild-stat-v1\n\0";
+const MAGIC: &[u8; 16] = b"rbuild-stat-v2\n\0";
 /// Bytes of a key: five 8-byte big-endian numbers.
 const KEY: usize = 40;
-/// Bytes of an entry: key, digest, check.
-const ENTRY: usize = KEY + 32 + 8;
+/// Where an entry's check begins: behind the key, the digest and a number that is 1 for a bare file, else 0.
+const CHECK: usize = KEY + 32 + 8;
+/// Bytes of an entry.
+const ENTRY: usize = CHECK + 8;
 
 /// The coarsest time stamps in use (FAT: 2 s), in nanoseconds.
 const MARGIN: i128 = 2_000_000_000;
@@ -86,26 +99,26 @@ impl StatCache {
         }
     }
 
-    /// The digest recorded for this very file, if it may be trusted.
-    pub fn get(&self, key: &StatKey) -> Option<Digest> {
+    /// What is recorded of this very file, if it may be trusted.
+    pub fn get(&self, key: &StatKey) -> Option<FileFacts> {
         let key = encode_key(key)?;
         let (entries, _) = self.loaded.as_chunks::<ENTRY>();
         if let Ok(i) = entries.binary_search_by(|entry| entry[..KEY].cmp(&key))
-            && let Some(digest) = decode(&entries[i])
+            && let Some(facts) = decode(&entries[i])
         {
             self.used[i / 64].fetch_or(1 << (i % 64), Ordering::Relaxed);
-            return Some(digest);
+            return Some(facts);
         }
         self.added.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied()
     }
 
-    /// Records a digest that was computed after this cache was loaded and after the file was looked at.
-    pub fn put(&self, key: StatKey, digest: Digest) {
+    /// Records what was found out after this cache was loaded and after the file was looked at.
+    pub fn put(&self, key: StatKey, facts: FileFacts) {
         if key.mtime.max(key.ctime) >= self.racy_from {
             return;
         }
         if let Some(key) = encode_key(&key) {
-            self.added.lock().unwrap_or_else(PoisonError::into_inner).insert(key, digest);
+            self.added.lock().unwrap_or_else(PoisonError::into_inner).insert(key, facts);
             self.changed.store(true, Ordering::Relaxed);
         }
     }
@@ -123,7 +136,7 @@ impl StatCache {
         let unused = loaded.len() - used;
         let drop_unused = unused > UNUSED_LIMIT && unused > used + added.len();
 
-        let mut entries: Vec<[u8; ENTRY]> = added.iter().map(|(key, digest)| encode(key, digest)).collect();
+        let mut entries: Vec<[u8; ENTRY]> = added.iter().map(|(key, facts)| encode(key, facts)).collect();
         for (i, entry) in loaded.iter().enumerate() {
             let was_used = self.used[i / 64].load(Ordering::Relaxed) >> (i % 64) & 1 == 1;
             if (was_used || !drop_unused) && decode(entry).is_some() {
@@ -155,26 +168,28 @@ fn encode_key(key: &StatKey) -> Option<[u8; KEY]> {
     Some(out)
 }
 
-fn encode(key: &[u8; KEY], digest: &Digest) -> [u8; ENTRY] {
+fn encode(key: &[u8; KEY], facts: &FileFacts) -> [u8; ENTRY] {
     let mut entry = [0; ENTRY];
     entry[..KEY].copy_from_slice(key);
-    entry[KEY..KEY + 32].copy_from_slice(digest.as_bytes());
+    entry[KEY..KEY + 32].copy_from_slice(facts.content.as_bytes());
+    entry[KEY + 32..CHECK].copy_from_slice(&u64::from(facts.bare).to_be_bytes());
     let check = check(&entry);
-    entry[KEY + 32..].copy_from_slice(&check.to_be_bytes());
+    entry[CHECK..].copy_from_slice(&check.to_be_bytes());
     entry
 }
 
-fn decode(entry: &[u8; ENTRY]) -> Option<Digest> {
-    if entry[KEY + 32..] != check(entry).to_be_bytes() {
+fn decode(entry: &[u8; ENTRY]) -> Option<FileFacts> {
+    if entry[CHECK..] != check(entry).to_be_bytes() {
         return None;
     }
-    Some(Digest::from_bytes(*entry[KEY..].first_chunk()?))
+    let content = Digest::from_bytes(*entry[KEY..].first_chunk()?);
+    Some(FileFacts { content, bare: entry[CHECK - 1] == 1 })
 }
 
 /// FNV-1a over 8-byte words with a final mix: finds torn pages and flipped bits in nanoseconds. It guards against
 /// accidents, not against whoever can write to the store.
 fn check(entry: &[u8; ENTRY]) -> u64 {
-    let (words, _) = entry[..KEY + 32].as_chunks::<8>();
+    let (words, _) = entry[..CHECK].as_chunks::<8>();
     let hash = words.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, word| {
         (hash ^ u64::from_be_bytes(*word)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29)
     });
@@ -191,8 +206,8 @@ mod tests {
         StatKey { dev: 1, ino, size: 10, mtime: NOW - 10 * MARGIN, ctime: NOW - 10 * MARGIN }
     }
 
-    fn digest(ino: u64) -> Digest {
-        Digest::of(&ino.to_le_bytes())
+    fn facts(ino: u64) -> FileFacts {
+        FileFacts { content: Digest::of(&ino.to_le_bytes()), bare: ino.is_multiple_of(2) }
     }
 
     #[test]
@@ -201,16 +216,16 @@ mod tests {
         let path = dir.path().join("c");
         let cache = StatCache::load_at(&path, NOW);
         for ino in [300, 2, 1, 70_000] {
-            cache.put(key(ino), digest(ino));
-            assert_eq!(cache.get(&key(ino)), Some(digest(ino)), "before saving");
+            cache.put(key(ino), facts(ino));
+            assert_eq!(cache.get(&key(ino)), Some(facts(ino)), "before saving");
         }
         cache.save().unwrap();
         let cache = StatCache::load_at(&path, NOW);
-        cache.put(key(5), digest(5));
+        cache.put(key(5), facts(5));
         cache.save().unwrap();
         let cache = StatCache::load_at(&path, NOW);
         for ino in [1, 2, 5, 300, 70_000] {
-            assert_eq!(cache.get(&key(ino)), Some(digest(ino)), "{ino}");
+            assert_eq!(cache.get(&key(ino)), Some(facts(ino)), "{ino}");
         }
         let whole = key(2);
         let others = [
@@ -238,7 +253,7 @@ mod tests {
             (StatKey { mtime: NOW + 1_000_000 * MARGIN, ..old }, false),
         ];
         for (key, trusted) in cases {
-            cache.put(key, digest(1));
+            cache.put(key, facts(1));
             assert_eq!(cache.get(&key).is_some(), trusted, "{key:?}");
         }
     }
@@ -248,8 +263,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c");
         let cache = StatCache::load_at(&path, NOW);
-        cache.put(key(1), digest(1));
-        cache.put(key(2), digest(2));
+        cache.put(key(1), facts(1));
+        cache.put(key(2), facts(2));
         cache.save().unwrap();
         let whole = std::fs::read(&path).unwrap();
         for at in MAGIC.len()..MAGIC.len() + ENTRY {
@@ -272,7 +287,7 @@ mod tests {
         let cache = StatCache::load_at(&path, NOW);
         cache.save().unwrap();
         assert!(!path.exists());
-        cache.put(key(1), digest(1));
+        cache.put(key(1), facts(1));
         cache.save().unwrap();
         std::fs::remove_file(&path).unwrap();
         cache.save().unwrap();
@@ -286,14 +301,14 @@ mod tests {
         let fill = |count: usize| {
             let cache = StatCache::load_at(&path, NOW);
             for ino in 0..count as u64 {
-                cache.put(key(ino), digest(1));
+                cache.put(key(ino), facts(1));
             }
             cache.save().unwrap();
         };
         let use_one = || {
             let cache = StatCache::load_at(&path, NOW);
             cache.get(&key(7)).unwrap();
-            cache.put(key(u64::MAX), digest(1));
+            cache.put(key(u64::MAX), facts(1));
             cache.save().unwrap();
             StatCache::load_at(&path, NOW).loaded.len() / ENTRY
         };

@@ -10,6 +10,7 @@ use crate::dockerfile::ignore::Ignore;
 use crate::graph::{CopyOp, CopySource};
 use crate::ops::source::{Item, Source, Verdict, What, below, file_name, join, parent, stamp};
 use crate::ops::{Cx, OpError};
+use crate::store::statcache::FileFacts;
 use rayon::prelude::*;
 
 /// One thing that a source names.
@@ -109,6 +110,9 @@ impl Filter<'_> {
     /// Everything that is taken below `dir`. `kept`: where `--parents` puts the directory.
     fn below(&self, dir: &Item, kept: &[u8]) -> Result<Vec<Item>, OpError> {
         self.source.walk(dir, &|item| {
+            if self.exclude.is_empty() {
+                return self.ignored(&item.path, item.is_dir());
+            }
             let relative = join(kept, below(&dir.path, &item.path).unwrap_or_default());
             self.ignored(&item.path, item.is_dir()).max(self.excluded(&relative, item.is_dir()))
         })
@@ -275,7 +279,7 @@ fn sieve(pick: &mut Pick, source: &Source<'_>, warnings: &mut Vec<String>) -> Re
     Ok(())
 }
 
-/// Fills in the digests of a context's files, in parallel, through the stat cache.
+/// Fills in the digests of a context's files that the stat cache did not know, in parallel.
 fn hash(pick: &mut Pick, source: &Source<'_>, cancel: &Cancel) -> Result<(), OpError> {
     hash_items(source, pick.items_mut().collect(), cancel)
 }
@@ -285,26 +289,20 @@ pub(super) fn hash_items(source: &Source<'_>, items: Vec<&mut Item>, cancel: &Ca
     let Source::Context(context) = source else { return Ok(()) };
     let files: Vec<&mut Item> =
         items.into_iter().filter(|i| matches!(i.what, What::File { content: None, .. })).collect();
-    files.into_par_iter().try_for_each(|item| {
+    files.into_par_iter().try_for_each_init(Vec::new, |buffer, item| {
         if cancel.is_set() {
             return Err(OpError::Cancelled);
         }
         let (What::File { size, .. }, Some(key)) = (&item.what, item.stamp) else { return Ok(()) };
         let size = *size;
-        let digest = match context.stats().get(&key) {
-            Some(digest) => digest,
-            None => {
-                let shown = source.show(&item.path);
-                let file = source.open_file(item)?;
-                let (digest, _) = Hasher::read(&file).at("read", &shown)?;
-                if stamp(&rustix::fs::fstat(&file).at("look at", &shown)?) != key {
-                    return Err(changed(source, item));
-                }
-                context.stats().put(key, digest);
-                digest
-            }
-        };
-        item.what = What::File { size, content: Some(digest) };
+        let shown = source.show(&item.path);
+        let file = source.open_file(item)?;
+        let (content, _) = Hasher::read_with(&file, buffer).at("read", &shown)?;
+        if stamp(&rustix::fs::fstat(&file).at("look at", &shown)?) != key {
+            return Err(changed(source, item));
+        }
+        context.stats().put(key, FileFacts { content, bare: item.xattrs.is_empty() });
+        item.what = What::File { size, content: Some(content) };
         Ok(())
     })
 }

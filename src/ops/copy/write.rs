@@ -24,8 +24,11 @@ use std::io::{ErrorKind, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// How many files one task copies.
+/// How many files one task copies at most.
 const BATCH: usize = 64;
+
+/// How many bytes make a task complete, whatever the number of its files.
+const BATCH_BYTES: u64 = 4 << 20;
 
 /// A file that was touched so shortly before it was looked at may be written again within the same tick of the file
 /// system's clock, which its times then do not show. In nanoseconds.
@@ -137,7 +140,7 @@ impl Writer<'_, '_> {
     fn files(&mut self, source: &Source<'_>, jobs: Vec<Job<'_>>) -> Result<(), OpError> {
         let (jobs, links) = split_links(jobs);
         let done: Vec<Vec<(Vec<u8>, Digest)>> =
-            jobs.par_chunks(BATCH).map(|batch| self.batch(source, batch)).collect::<Result<_, _>>()?;
+            batches(&jobs).into_par_iter().map(|batch| self.batch(source, batch)).collect::<Result<_, _>>()?;
         for (path, digest) in done.into_iter().flatten() {
             self.upper.known(path, digest);
         }
@@ -320,6 +323,22 @@ fn meta(looks: &Looks, item: &Item, mtime: Time) -> Meta {
     let (uid, gid) = looks.owner.unwrap_or((item.uid, item.gid));
     let mode = looks.mode.as_ref().map_or(item.mode, |m| m.apply(item.mode, item.is_dir()));
     Meta { mode, uid, gid, mtime, xattrs: item.xattrs.clone() }
+}
+
+/// Divides files among tasks: many small ones to a task, and every large one ends its own.
+fn batches<'b, 'j>(jobs: &'b [Job<'j>]) -> Vec<&'b [Job<'j>]> {
+    let mut bytes = 0;
+    let mut count = 0;
+    jobs.chunk_by(|(item, _), _| {
+        bytes += if let What::File { size, .. } = item.what { size } else { 0 };
+        count += 1;
+        let more = bytes < BATCH_BYTES && count < BATCH;
+        if !more {
+            (bytes, count) = (0, 0);
+        }
+        more
+    })
+    .collect()
 }
 
 /// A further name of a file: the first name's target, its own, and the contents.

@@ -75,12 +75,14 @@ fn look(context: &LocalContext, path: &[u8]) -> Result<Option<Item>, IoError> {
         Ok(Some(found)) => found,
         Ok(None) => {
             let stat = rustix::fs::fstat(root).at("look at", root.path())?;
-            return Ok(Some(item_of(root.as_fd(), OsStr::new("."), Vec::new(), &stat).at("look at", root.path())?));
+            return Ok(Some(
+                item_of(context, root.as_fd(), OsStr::new("."), Vec::new(), &stat).at("look at", root.path())?,
+            ));
         }
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
         Err(e) => return Err(e).at("look at", root.show(path)),
     };
-    item_at(dir.as_fd(), name, path.to_vec()).at("look at", root.show(path))
+    item_at(context, dir.as_fd(), name, path.to_vec()).at("look at", root.show(path))
 }
 
 /// What a directory of a context holds, sorted by name.
@@ -94,7 +96,7 @@ pub(super) fn children_in_context(context: &LocalContext, path: &[u8]) -> Result
         let child = join(path, &name);
         let shown = || root.show(&join(path, &name));
         // Gone since the directory was read: as if it had never been there.
-        items.extend(item_at(dir.as_fd(), OsStr::from_bytes(&name), child).at("look at", shown())?);
+        items.extend(item_at(context, dir.as_fd(), OsStr::from_bytes(&name), child).at("look at", shown())?);
     }
     Ok(items)
 }
@@ -114,18 +116,35 @@ pub fn names(dir: BorrowedFd<'_>) -> rustix::io::Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
-fn item_at(dir: BorrowedFd<'_>, name: &OsStr, path: Vec<u8>) -> rustix::io::Result<Option<Item>> {
+fn item_at(
+    context: &LocalContext,
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    path: Vec<u8>,
+) -> rustix::io::Result<Option<Item>> {
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => item_of(dir, name, path, &stat).map(Some),
+        Ok(stat) => item_of(context, dir, name, path, &stat).map(Some),
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
         Err(e) => Err(e),
     }
 }
 
-fn item_of(dir: BorrowedFd<'_>, name: &OsStr, path: Vec<u8>, stat: &Stat) -> rustix::io::Result<Item> {
+fn item_of(
+    context: &LocalContext,
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    path: Vec<u8>,
+    stat: &Stat,
+) -> rustix::io::Result<Item> {
     let device = || (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
-    let what = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => What::File { size: stat.st_size as u64, content: None },
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    let file = kind == FileType::RegularFile;
+    let stamp = file.then(|| stamp(stat));
+    let facts = stamp.and_then(|stamp| context.stats().get(&stamp));
+    let what = match kind {
+        FileType::RegularFile => {
+            What::File { size: stat.st_size as u64, content: facts.as_ref().map(|facts| facts.content) }
+        }
         FileType::Directory => What::Dir,
         FileType::Symlink => What::Symlink(rustix::fs::readlinkat(dir, name, Vec::new())?.into_bytes()),
         FileType::CharacterDevice => What::Char(device().0, device().1),
@@ -133,8 +152,8 @@ fn item_of(dir: BorrowedFd<'_>, name: &OsStr, path: Vec<u8>, stat: &Stat) -> rus
         FileType::Fifo => What::Fifo,
         _ => What::Socket,
     };
-    let file = matches!(what, What::File { .. });
-    let xattrs = if file || what == What::Dir { xattrs(dir, name)? } else { Vec::new() };
+    let bare = facts.is_some_and(|facts| facts.bare);
+    let xattrs = if (file || what == What::Dir) && !bare { xattrs(dir, name)? } else { Vec::new() };
     let group = (file && stat.st_nlink > 1).then(|| [stat.st_dev.to_le_bytes(), stat.st_ino.to_le_bytes()].concat());
     Ok(Item {
         path,
@@ -145,7 +164,7 @@ fn item_of(dir: BorrowedFd<'_>, name: &OsStr, path: Vec<u8>, stat: &Stat) -> rus
         xattrs,
         mtime: Some(mtime(stat)),
         group,
-        stamp: file.then(|| stamp(stat)),
+        stamp,
         found: None,
     })
 }
