@@ -45,7 +45,7 @@ impl Needle {
 #[derive(Debug, Default)]
 pub struct Secrets {
     needles: Vec<Needle>,
-    /// Finds the head of any needle.
+    /// Finds the head of any needle; `None`: they are too many for one pattern, and are sought one by one.
     heads: Option<Regex>,
 }
 
@@ -93,9 +93,12 @@ impl Secrets {
 
     /// The first needle's head at or after `from`: where, and which.
     fn find_at(&self, bytes: &[u8], from: usize) -> Option<(usize, &Needle)> {
-        let found = self.heads.as_ref()?.find_at(bytes, from)?;
-        let needle = self.needles.iter().find(|n| bytes[found.start()..].starts_with(n.head()))?;
-        Some((found.start(), needle))
+        let start = match &self.heads {
+            Some(heads) => heads.find_at(bytes, from)?.start(),
+            None => from + self.needles.iter().filter_map(|n| position(&bytes[from..], n.head())).min()?,
+        };
+        let needle = self.needles.iter().find(|n| bytes[start..].starts_with(n.head()))?;
+        Some((start, needle))
     }
 
     fn find(&self, bytes: &[u8]) -> Option<Find> {
@@ -135,6 +138,10 @@ impl Secrets {
             buffer.drain(..done);
         }
     }
+}
+
+fn position(bytes: &[u8], part: &[u8]) -> Option<usize> {
+    bytes.windows(part.len()).position(|window| window == part)
 }
 
 fn count_lines(bytes: &[u8]) -> usize {
@@ -278,6 +285,10 @@ mod tests {
         Secrets::new(&values.iter().map(|(id, v)| ((*id).to_owned(), v.to_vec())).collect())
     }
 
+    fn secrets_of_test() -> Vec<Needle> {
+        secrets(&[("token", b"s3cr3t-\xff?>value\n"), ("short", b"abc1234")]).needles
+    }
+
     #[test]
     fn a_secret_is_found_in_every_form_and_nothing_else_is() {
         let secrets = secrets(&[("token", b"s3cr3t-\xff?>value\n"), ("short", b"abc1234")]);
@@ -293,6 +304,8 @@ mod tests {
         ] {
             let find = secrets.find(text).unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(text)));
             assert_eq!((find.id.as_str(), find.form), ("token", form));
+            let one_by_one = Secrets { heads: None, needles: secrets_of_test() };
+            assert_eq!(one_by_one.find(text), Some(find));
         }
         for text in [&b"abc1234"[..], b"s3cr3t-", b"value", b""] {
             assert_eq!(secrets.find(text), None, "{}", String::from_utf8_lossy(text));

@@ -1,13 +1,12 @@
 //! `RUN --mount=type=cache`: a step works on an overlay of the cache's change sets (see [`crate::store::mounts`]), or,
 //! where the kernel mounts no overlay, on a copy. Either is given to the cache only when the step has succeeded.
 
-use super::mounts::{Staged, stage};
+use super::mounts::{Scope, Staged, stage};
 use crate::base::Cancel;
 use crate::base::fs::{self, Context};
 use crate::graph::{CopySource, RunMount};
 use crate::layer::{scan, tar_in, tar_out};
-use crate::ops::user::Identity;
-use crate::ops::{Cx, Inputs, OpError};
+use crate::ops::{Cx, OpError};
 use crate::sandbox::{Mount, Upper};
 use crate::store::mounts::{CacheMount, Sharing};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
@@ -77,16 +76,14 @@ pub(super) struct Wish<'m> {
 
 /// Makes the mount of a cache that was taken.
 pub(super) fn mount<'s>(
-    cx: &Cx<'s>,
-    inputs: &Inputs<'_>,
+    scope: &Scope<'_, 's, '_>,
     cache: CacheMount<'s>,
     wish: &Wish<'_>,
-    who: &Identity,
-    overlay: bool,
     target: String,
 ) -> Result<(Mount, InUse<'s>), OpError> {
+    let Scope { cx, overlay, .. } = *scope;
     if cache.layers()?.is_empty() {
-        begin(cx, inputs, &cache, wish, who)?;
+        begin(scope, &cache, wish)?;
     }
     let layers = cache.layers()?;
     let Some(highest) = layers.last() else {
@@ -119,13 +116,8 @@ pub(super) fn mount<'s>(
 }
 
 /// First contents: a copy of the seed, or an empty directory.
-fn begin(
-    cx: &Cx<'_>,
-    inputs: &Inputs<'_>,
-    cache: &CacheMount<'_>,
-    wish: &Wish<'_>,
-    who: &Identity,
-) -> Result<(), OpError> {
+fn begin(scope: &Scope<'_, '_, '_>, cache: &CacheMount<'_>, wish: &Wish<'_>) -> Result<(), OpError> {
+    let Scope { cx, inputs, who, .. } = *scope;
     let new =
         Top { mode: wish.mode.unwrap_or(NEW_MODE), uid: wish.uid.unwrap_or(who.uid), gid: wish.gid.unwrap_or(who.gid) };
     match wish.from {

@@ -19,7 +19,7 @@ use crate::graph::{RunOp, Security};
 use crate::sandbox::{Exit, Mount, Spec, caps};
 use crate::snapshot::{RootMount, Snapshot};
 use crate::tree::{Rootfs, View};
-use mounts::Mounted;
+use mounts::{Mounted, Scope};
 use process::{End, Journal, execute};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -159,7 +159,8 @@ fn prepare<'s>(
 ) -> Result<(Spec, Mounted<'s>), OpError> {
     let who = user::resolve(&View::new(cx.trees, base), &op.user)?;
     let overlay = matches!(root, RootMount::Overlay { .. });
-    let mut mounted = mounts::prepare(cx, &op.mounts, &planned.binds, inputs, &who, overlay)?;
+    let scope = Scope { cx, inputs, who: &who, overlay };
+    let mut mounted = mounts::prepare(&scope, &op.mounts, &planned.binds)?;
     let mut mounts = std::mem::take(&mut mounted.mounts);
     if let Some(script) = &op.script {
         let target = format!("/dev/pipes/{}", script.name);

@@ -124,6 +124,18 @@ pub(super) fn stage(
     Ok(Staged { is_dir: path.is_dir(), path, _written: written })
 }
 
+/// What all mounts of a step are made with.
+pub(super) struct Scope<'c, 's, 'i> {
+    /// The build.
+    pub cx: &'c Cx<'s>,
+    /// Results of other steps.
+    pub inputs: &'c Inputs<'i>,
+    /// The step's user.
+    pub who: &'c user::Identity,
+    /// Whether the kernel mounts overlays on the store.
+    pub overlay: bool,
+}
+
 /// The mounts of a step, and what must live as long as its process.
 #[derive(Default)]
 pub(super) struct Mounted<'s> {
@@ -143,22 +155,19 @@ impl Mounted<'_> {
     }
 }
 
-/// Prepares every mount. `overlay`: whether the kernel mounts overlays on the store.
+/// Prepares every mount. `binds`: what [`plan`] gave for each.
 pub(super) fn prepare<'s>(
-    cx: &Cx<'s>,
+    scope: &Scope<'_, 's, '_>,
     mounts: &[RunMount],
     binds: &[Option<copy::Planned>],
-    inputs: &Inputs<'_>,
-    who: &user::Identity,
-    overlay: bool,
 ) -> Result<Mounted<'s>, OpError> {
-    let mut caches = cache::take(cx, mounts, overlay)?;
+    let mut caches = cache::take(scope.cx, mounts, scope.overlay)?;
     let mut first_targets: BTreeMap<&str, &str> = BTreeMap::new();
     let mut all = Mounted::default();
     for (mount, bind) in mounts.iter().zip(binds) {
         match mount {
             RunMount::Bind { target, source, writable } => {
-                all.bind(cx, inputs, source, bind.as_ref(), target, *writable, overlay)?;
+                all.bind(scope, source, bind.as_ref(), target, *writable)?;
             }
             RunMount::Cache { target, id, from, mode, uid, gid, readonly, .. } => {
                 let Some(cache) = caches.remove(id) else {
@@ -168,32 +177,30 @@ pub(super) fn prepare<'s>(
                 };
                 first_targets.insert(id, target);
                 let wish = Wish { from: from.as_ref(), mode: *mode, uid: *uid, gid: *gid, readonly: *readonly };
-                let (mount, in_use) = cache::mount(cx, inputs, cache, &wish, who, overlay, target.clone())?;
+                let (mount, in_use) = cache::mount(scope, cache, &wish, target.clone())?;
                 all.mounts.push(mount);
                 all.caches.push(in_use);
             }
             RunMount::Tmpfs { target, size } => {
                 all.mounts.push(Mount::Tmpfs { target: target.clone(), size: *size, mode: 0o1777 });
             }
-            RunMount::Secret { .. } => all.secret(cx, mount)?,
-            RunMount::Ssh { .. } => all.ssh(cx, mount)?,
+            RunMount::Secret { .. } => all.secret(scope.cx, mount)?,
+            RunMount::Ssh { .. } => all.ssh(scope.cx, mount)?,
         }
     }
     Ok(all)
 }
 
 impl Mounted<'_> {
-    #[allow(clippy::too_many_arguments)]
     fn bind(
         &mut self,
-        cx: &Cx<'_>,
-        inputs: &Inputs<'_>,
+        scope: &Scope<'_, '_, '_>,
         source: &CopySource,
         planned: Option<&copy::Planned>,
         target: &str,
         writable: bool,
-        overlay: bool,
     ) -> Result<(), OpError> {
+        let Scope { cx, inputs, overlay, .. } = *scope;
         let target = target.to_owned();
         if overlay && let Some(mount) = stacked(cx, inputs, source, &target, writable)? {
             self.mounts.push(mount);
