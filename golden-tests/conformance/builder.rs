@@ -70,11 +70,14 @@ impl Rbuild {
         command.args(arguments(case, &file, &text(&scratch.context)));
         let output = command.output()?;
         if !output.status.success() {
-            return Ok(Outcome::failure(&complaints(&output)?));
+            let place = scratch.dir.path().display().to_string();
+            let complaints: Vec<String> = complaints(&output)?.iter().map(|c| c.replace(&place, "…")).collect();
+            return Ok(Outcome::failure(&complaints));
         }
         let inspected: Value = serde_json::from_str(&self.place.ok(&["inspect", &case.tag()])?)?;
         let history = inspected[0]["History"].as_array().cloned().unwrap_or_default();
-        let history = history.iter().filter(|h| h["comment"] == "rbuild").filter_map(|h| h["created_by"].as_str());
+        let history =
+            history.iter().filter_map(|h| h["created_by"].as_str()).filter(|by| !by.starts_with("rbuild import"));
         outcome(case, &tar, &self.base, &inspected[0]["Config"], history.map(str::to_owned).collect())
     }
 }
@@ -159,10 +162,18 @@ fn reason(output: &Output) -> Result<String, Failed> {
     let reason = stderr.lines().find_map(|l| l.strip_prefix("ERROR: failed to build: failed to solve: "));
     let reason = reason.or_else(|| stderr.lines().find_map(|l| l.strip_prefix("ERROR: ")));
     match reason.filter(|reason| !reason.contains("docker daemon")) {
-        // Names of snapshots differ from run to run.
-        Some(reason) => Ok(reason.split("/var/lib/docker/").next().unwrap_or(reason).trim_end().to_owned()),
+        Some(reason) => Ok(steady(reason)),
         None => Err(format!("docker: {stderr}").into()),
     }
+}
+
+/// Without names of snapshots, which differ from run to run.
+fn steady(reason: &str) -> String {
+    let cut = |text: &str, from: &str, to: &str| match text.split_once(from) {
+        Some((before, after)) => format!("{before}{from}…{}", after.find(to).map_or("", |at| &after[at..])),
+        None => text.to_owned(),
+    };
+    cut(&cut(reason, " of ref ", ": "), " /var/lib/", " ").trim_end().to_owned()
 }
 
 /// The errors that rbuild reports: code and place of a diagnostic, or the line itself.

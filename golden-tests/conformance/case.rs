@@ -23,6 +23,8 @@ pub struct Case {
     pub dockerfile: Vec<u8>,
     /// Everything in the context directory.
     pub context: Vec<Item>,
+    /// Whether BuildKit's result is in the file.
+    pub recorded: bool,
     /// BuildKit's result.
     pub result: Outcome,
     /// rbuild's, where it is not the same.
@@ -47,6 +49,7 @@ impl Case {
             images: Vec::new(),
             dockerfile: Vec::new(),
             context: Vec::new(),
+            recorded: text.contains("\n--- buildkit\n"),
             result: Outcome::default(),
             own: None,
             file: file.to_owned(),

@@ -1,7 +1,7 @@
 //! The differential suite: each case is built by rbuild and must have the result that BuildKit had for it, which stands in
 //! the case's own file. README.md in this folder tells the format and how results are recorded.
 //!
-//! `CONFORMANCE=record` asks BuildKit again, through the docker command in `CONFORMANCE_DOCKER`; `GOLDEN=overwrite` rewrites
+//! `CONFORMANCE=record` asks BuildKit again (`missing`: where nothing is recorded yet), through the docker command in `CONFORMANCE_DOCKER`; `GOLDEN=overwrite` rewrites
 //! what is recorded of rbuild alone: errors, and results that differ on purpose.
 
 mod builder;
@@ -37,14 +37,14 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Whether BuildKit is to be asked again.
-fn recording() -> bool {
-    std::env::var("CONFORMANCE").is_ok_and(|v| v == "record")
+/// Whether BuildKit is to be asked (again).
+fn recording(recorded: bool) -> bool {
+    std::env::var("CONFORMANCE").is_ok_and(|v| v == "record" || (v == "missing" && !recorded))
 }
 
 /// Whether what is recorded of rbuild is to be rewritten.
 fn overwriting() -> bool {
-    recording() || std::env::var("GOLDEN").is_ok_and(|v| v == "overwrite")
+    std::env::var_os("CONFORMANCE").is_some() || std::env::var("GOLDEN").is_ok_and(|v| v == "overwrite")
 }
 
 /// The files below `root` whose names end so, in order.
@@ -87,7 +87,7 @@ fn said(failed: &Failed) -> String {
 }
 
 fn run(mut case: Case, shared: &Shared) -> Result<(), Failed> {
-    if recording() {
+    if recording(case.recorded) {
         case.result = shared.buildkit()?.build(&case)?;
     }
     let own = shared.rbuild()?.build(&case)?;

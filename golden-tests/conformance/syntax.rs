@@ -52,7 +52,7 @@ fn run(list: &List, at: usize, buildkit: &OnceLock<Result<BuildKit, String>>) ->
         Some(text) => escaped(text)?,
         None => format!("{}\n", entry.dockerfile).into_bytes(),
     };
-    if recording() {
+    if recording(!entry.buildkit.is_empty()) {
         let made = buildkit.get_or_init(|| BuildKit::new(Place::new()).map_err(|e| said(&e)));
         let answer = made.as_ref().map_err(|e| Failed::from(e.clone()))?.accepts(&bytes)?;
         entry.buildkit = answer.map_or_else(|reason| format!("rejected: {reason}"), |()| ACCEPTED.into());

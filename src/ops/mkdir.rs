@@ -35,12 +35,16 @@ pub fn plan(cx: &Cx<'_>, op: &MkdirOp, inputs: &Inputs<'_>) -> Result<Planned, O
     let owner = match &existing {
         Some(_) => None,
         None => {
-            let id = user::resolve(&view, &op.user).map_err(|e| e.about(op.user.as_str()))?;
+            // By the rules of --chown: a number alone is also the group, unlike for a process (as in BuildKit).
+            let (uid, gid) = match op.user.as_str() {
+                "" => (0, 0),
+                user => user::chown(&view, user).map_err(|e| e.about(user))?,
+            };
             parents(&view, &path)?.iter().for_each(|p| {
                 preimage.part(format!("parent /{}", quote(&p.path)), describe_dir(p));
             });
-            preimage.part("owner", format!("{}:{}", id.uid, id.gid));
-            Some((id.uid, id.gid))
+            preimage.part("owner", format!("{uid}:{gid}"));
+            Some((uid, gid))
         }
     };
     let is_root = path.is_empty();

@@ -14,7 +14,7 @@ pub struct Identity {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// Supplementary groups.
+    /// Supplementary groups; the primary one is among them, as with the engines that run images.
     pub groups: Vec<u32>,
     /// Home directory from passwd; `/` without an entry.
     pub home: String,
@@ -35,7 +35,7 @@ pub fn resolve(view: &View<'_>, user: &str) -> Result<Identity, OpError> {
     if let (Some(uid), Some(gid)) = (id(name), group.and_then(id)) {
         // Only the home directory is looked up, and an unreadable file is no reason to fail.
         let home = Users::read(view).ok().and_then(|users| users.by_id(uid).map(User::home));
-        return Ok(Identity { uid, gid, groups: Vec::new(), home: home.unwrap_or_else(root_dir) });
+        return Ok(Identity { uid, gid, groups: vec![gid], home: home.unwrap_or_else(root_dir) });
     }
     let users = Users::read(view)?;
     let (uid, entry) = users.find(name, user)?;
@@ -43,14 +43,15 @@ pub fn resolve(view: &View<'_>, user: &str) -> Result<Identity, OpError> {
     match group {
         Some(group) => {
             let gid = Groups::read(view)?.find(group, user)?;
-            Ok(Identity { uid, gid, groups: Vec::new(), home })
+            Ok(Identity { uid, gid, groups: vec![gid], home })
         }
         None => {
-            let groups = match entry {
-                Some(entry) => Groups::read(view)?.of_member(&entry.name),
-                None => Vec::new(),
-            };
-            Ok(Identity { uid, gid: entry.map_or(0, |e| e.gid), groups, home })
+            let gid = entry.map_or(0, |e| e.gid);
+            let mut groups = vec![gid];
+            if let Some(entry) = entry {
+                groups.extend(Groups::read(view)?.of_member(&entry.name).into_iter().filter(|g| *g != gid));
+            }
+            Ok(Identity { uid, gid, groups, home })
         }
     }
 }
@@ -288,12 +289,12 @@ mod tests {
         );
         let view = View::new(&trees, &base);
         let id = |text: &str| resolve(&view, text).map(|i| (i.uid, i.gid, i.groups, i.home));
-        assert_eq!(id("").unwrap(), (0, 0, vec![], "/root".into()));
-        assert_eq!(id("app").unwrap(), (1000, 1001, vec![50], "/home/app".into()));
-        assert_eq!(id("1000").unwrap(), (1000, 1001, vec![50], "/home/app".into()));
-        assert_eq!(id("app:www").unwrap(), (1000, 33, vec![], "/home/app".into()));
-        assert_eq!(id("77").unwrap(), (77, 0, vec![], "/".into()));
-        assert_eq!(id("77:78").unwrap(), (77, 78, vec![], "/".into()));
+        assert_eq!(id("").unwrap(), (0, 0, vec![0], "/root".into()));
+        assert_eq!(id("app").unwrap(), (1000, 1001, vec![1001, 50], "/home/app".into()));
+        assert_eq!(id("1000").unwrap(), (1000, 1001, vec![1001, 50], "/home/app".into()));
+        assert_eq!(id("app:www").unwrap(), (1000, 33, vec![33], "/home/app".into()));
+        assert_eq!(id("77").unwrap(), (77, 0, vec![0], "/".into()));
+        assert_eq!(id("77:78").unwrap(), (77, 78, vec![78], "/".into()));
         assert!(id("ap").is_err());
         assert!(id("app:stuff").is_err());
         assert_eq!(chown(&view, "77").unwrap(), (77, 77));

@@ -56,8 +56,8 @@ fn set_identity(spec: &Spec) -> Result<(), Failure> {
     use nix::unistd::{Gid, Uid};
     let groups: Vec<Gid> = spec.groups.iter().map(|g| Gid::from_raw(*g)).collect();
     match nix::unistd::setgroups(&groups) {
-        // With a single mapped id the kernel forbids the call; an empty list is what there is then anyway.
-        Err(nix::Error::EPERM) if groups.is_empty() => {}
+        // With a single mapped id the kernel forbids the call; there are no further groups then anyway.
+        Err(nix::Error::EPERM) if spec.groups.iter().all(|group| *group == spec.gid) => {}
         other => other.blame("set supplementary groups", format_args!("{:?}", spec.groups))?,
     }
     let gid = Gid::from_raw(spec.gid);

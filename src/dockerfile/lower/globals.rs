@@ -11,7 +11,9 @@ impl Walk<'_> {
     /// The target's index; from then on the automatic ARGs are known.
     pub fn target(&mut self) -> Result<usize, Vec<Diagnostic>> {
         let target = stages::target(&self.stages, self.options.target.as_deref(), self.file)?;
-        let name = self.stages[target].name.clone().unwrap_or_else(|| "default".into());
+        // As it was asked for, which may be in another case.
+        let name = self.options.target.clone().or_else(|| self.stages[target].name.clone());
+        let name = name.unwrap_or_else(|| "default".into());
         self.automatic = scope::automatic(self.options, &name);
         Ok(target)
     }

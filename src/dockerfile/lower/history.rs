@@ -50,10 +50,10 @@ pub fn pairs(name: &str, pairs: &[(String, String)]) -> String {
     line
 }
 
-/// `EXPOSE map[443/tcp:{} 80/tcp:{}]`: how Go prints the set.
+/// `EXPOSE [443/tcp 80/tcp]`: how Go prints the list.
 pub fn expose(ports: &BTreeSet<String>) -> String {
-    let keys: Vec<String> = ports.iter().map(|port| format!("{port}:{{}}")).collect();
-    format!("EXPOSE map[{}]", keys.join(" "))
+    let keys: Vec<&str> = ports.iter().map(String::as_str).collect();
+    format!("EXPOSE [{}]", keys.join(" "))
 }
 
 /// `VOLUME [/data /log]`; also SHELL: how Go prints a list.
@@ -106,6 +106,6 @@ mod tests {
         assert_eq!(list("VOLUME", &words(&["/a", "/b"])), "VOLUME [/a /b]");
         assert_eq!(pairs("ENV", &[pair("a", "b c"), pair("d", "")]), "ENV a=b c d=");
         let ports = ["80/tcp", "443/tcp"].map(str::to_owned).into_iter().collect();
-        assert_eq!(expose(&ports), "EXPOSE map[443/tcp:{} 80/tcp:{}]");
+        assert_eq!(expose(&ports), "EXPOSE [443/tcp 80/tcp]");
     }
 }

@@ -85,6 +85,8 @@ impl Walk<'_> {
                 line.push('=');
                 line.push_str(value);
             }
+            // A bare ARG that nothing gives a value leaves the one it has.
+            let value = value.or_else(|| state.args.value(key).map(str::to_owned));
             state.args.declare(key, value);
         }
         state.note(line);

@@ -220,7 +220,7 @@ fn the_config_is_the_bases_changed_by_each_instruction() {
         [
             "ENV A=1 FROM_BASE=no",
             "LABEL a b=c d",
-            "EXPOSE map[53/udp:{} 80/tcp:{}]",
+            "EXPOSE [53/udp 80/tcp]",
             "VOLUME [/v [x]]",
             "USER u:g",
             "STOPSIGNAL SIGINT",
