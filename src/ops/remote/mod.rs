@@ -10,6 +10,7 @@ mod run;
 
 use super::publish::publish;
 use super::{OpError, Written};
+use crate::base::lock::Lock;
 use crate::base::{Cancel, Digest, Hasher, clock};
 use crate::graph::{GitSource, HttpSource, Remote};
 use crate::net::{Client, NetError};
@@ -25,6 +26,8 @@ use std::time::{Duration, Instant};
 const MAX_BYTES: u64 = 64 << 30;
 /// How long one fetch may take.
 const TIME_LIMIT: Duration = Duration::from_secs(60 * 60);
+/// How often a waiting fetch looks whether it may go on.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What fetching needs.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +125,7 @@ impl Fetcher<'_> {
         ask: impl FnOnce(Option<&Record>) -> Result<Answer, OpError>,
     ) -> Result<Fetched, OpError> {
         let key = key_of(parts);
-        let _lock = self.store.lock_step(&key)?;
+        let _lock = self.lock(&key)?;
         let record = record(self.store, &key)?.filter(|_| !self.fresh);
         let begin = Instant::now();
         let (written, facts) = match (ask(record.as_ref())?, record) {
@@ -149,6 +152,19 @@ impl Fetcher<'_> {
             preimage: shown.chain(facts).collect(),
         })?;
         Ok(Fetched { layer, how: if new { How::New } else { How::Same }, key, millis, ran })
+    }
+
+    /// Waits for another process that fetches the same, which may take long.
+    fn lock(&self, key: &Digest) -> Result<Lock, OpError> {
+        loop {
+            if let Some(lock) = self.store.try_lock_step(key)? {
+                return Ok(lock);
+            }
+            if self.cancel.is_set() {
+                return Err(OpError::Cancelled);
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// A secret as one line of text.
