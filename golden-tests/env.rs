@@ -32,6 +32,8 @@ pub enum Need {
     Debian,
     /// curl.
     Curl,
+    /// The real root, who may mount over files of the system in a namespace of the test's own.
+    Root,
     /// git with its daemon.
     Git,
 }
@@ -52,6 +54,7 @@ impl Need {
                 (!works).then(|| "neither root nor newuidmap with a subordinate id range (package uidmap)".into())
             }
             Need::Debian => (!runs(Command::new("mmdebstrap").arg("--version"))).then(|| "no mmdebstrap".into()),
+            Need::Root => (!is_root()).then(|| "not root".into()),
             Need::Git => (!runs(Command::new("git").arg("--version"))).then(|| "no git".into()),
             Need::Curl => (!runs(Command::new("curl").arg("--version"))).then(|| "no curl".into()),
         }

@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         trial("remote/redirects-and-credentials", &[], redirects),
         trial("remote/certificates", &[], certificates),
         trial("remote/proxies", &[], proxies),
+        trial("remote/names-need-no-modules", &[Need::Root], names),
         trial("remote/contexts-from-http-and-standard-input", &[], contexts),
         trial("remote/contexts-from-git", &[Need::Git], git_contexts),
         trial("remote/git", &[Need::Git], git),
@@ -274,6 +275,20 @@ fn git_contexts() -> Result<(), Failed> {
     place.write("Dockerfile", "FROM scratch\nCOPY --from=src a /\n");
     place.ok(&["build", "-q", "-t", "x", "--build-context", "src=./git/x#v1", "-f", "Dockerfile", "git"])?;
     same("a named context", named(&listing(&place)?, "a").is_some(), true)
+}
+
+/// Where the machine looks names up by a module alone, as with mDNS or a directory service, a static program must not load
+/// that: names are looked up in /etc/hosts and DNS.
+fn names() -> Result<(), Failed> {
+    let (place, server) = (Place::new(), Server::plain());
+    server.file("/hello", b"hello");
+    let base = server.base.replace("127.0.0.1", "localhost");
+    place.write("Dockerfile", format!("FROM scratch\nADD {base}/hello /\n"));
+    place.write("nsswitch.conf", "hosts: nosuchmodule\n");
+    let script = "mount --bind nsswitch.conf /etc/nsswitch.conf && exec \"$0\" build -q -t x .";
+    let output = place.command("unshare").args(["-m", "sh", "-c", script, crate::env::RBUILD.as_str()]).output()?;
+    check(&["build with a strange nsswitch.conf"], &output)?;
+    same("asked", server.asked(), vec!["/hello 200".to_owned()])
 }
 
 /// Runs a script in which `git` has a name and makes the same commits every time.
