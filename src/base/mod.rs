@@ -1,5 +1,5 @@
 //! What everything stands on: digests, file access whose errors name path and act, paths beneath a root, locks,
-//! the clock and cancellation. Knows nothing of images.
+//! the clock, cancellation, and small grammars. Knows nothing of images.
 
 pub mod cancel;
 pub mod clock;
@@ -7,6 +7,7 @@ pub mod digest;
 pub mod fs;
 pub mod lock;
 pub mod root;
+pub mod text;
 
 pub use cancel::Cancel;
 pub use digest::{Digest, Hasher};

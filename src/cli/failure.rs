@@ -1,6 +1,6 @@
 //! How a command ends: the exit codes, and which error means which. The one place that maps them.
 
-use super::values::SecretError;
+use super::secret::SecretError;
 use crate::base::IoError;
 use crate::container::ContainerError;
 use crate::diag::Diagnostic;

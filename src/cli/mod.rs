@@ -30,6 +30,7 @@ mod prune;
 mod rmi;
 mod run;
 mod save;
+mod secret;
 mod shell;
 mod tag;
 mod upkeep;

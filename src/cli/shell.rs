@@ -2,7 +2,8 @@
 
 use super::Session;
 use super::failure::Failure;
-use super::values::{SecretArg, SshArg};
+use super::secret::SecretArg;
+use super::values::SshArg;
 use crate::container::{self, ShellOptions, Wanted};
 use crate::ops::run::Policy;
 use crate::snapshot::{Choice, Lazy};

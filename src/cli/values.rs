@@ -1,11 +1,12 @@
-//! Values of options that have a grammar of their own: `key=value`, docker's comma-separated fields, secrets, named
-//! contexts, outputs. Parsing touches no file; whoever uses a value opens what it names.
+//! Values of options that have a grammar of their own: `key=value`, agents, named contexts, outputs, sizes, times.
+//! Parsing touches no file; whoever uses a value opens what it names.
 
 mod entrusted;
 
-pub use entrusted::{Right, SecretArg, SecretError, SshArg};
+pub use entrusted::{Right, SshArg};
 
 use super::failure::Failure;
+use crate::base::text;
 use crate::graph::Network;
 use crate::image::Reference;
 use crate::pipeline::{Output, OutputKind};
@@ -40,57 +41,6 @@ impl KeyMaybeValue {
         let value = self.value.clone().or_else(|| std::env::var(&self.key).ok())?;
         Some((self.key.clone(), value))
     }
-}
-
-/// Splits docker's option lists (`type=tar,dest=x`) as RFC 4180 fields: a field in double quotes may hold commas, and
-/// `""` inside it stands for one quote.
-pub fn fields(text: &str) -> Result<Vec<String>, String> {
-    let mut fields = Vec::new();
-    let mut rest = text;
-    loop {
-        let Some(quoted) = rest.strip_prefix('"') else {
-            let (field, tail) = rest.split_once(',').map_or((rest, None), |(f, t)| (f, Some(t)));
-            if field.contains('"') {
-                return Err(format!("a quote inside the field '{field}'; quote the whole field: \"{field}\""));
-            }
-            fields.push(field.to_owned());
-            match tail {
-                Some(tail) => rest = tail,
-                None => return Ok(fields),
-            }
-            continue;
-        };
-        let mut field = String::new();
-        let mut chars = quoted.char_indices().peekable();
-        let end = loop {
-            match chars.next() {
-                None => return Err("a quoted field does not end".into()),
-                Some((_, '"')) if chars.peek().is_some_and(|(_, c)| *c == '"') => {
-                    chars.next();
-                    field.push('"');
-                }
-                Some((at, '"')) => break at + 1,
-                Some((_, c)) => field.push(c),
-            }
-        };
-        fields.push(field);
-        match quoted[end..].strip_prefix(',') {
-            Some(tail) => rest = tail,
-            None if quoted[end..].is_empty() => return Ok(fields),
-            None => return Err(format!("'{}' follows a quoted field; expected ','", &quoted[end..])),
-        }
-    }
-}
-
-/// The fields as pairs; a field without `=` has an empty value.
-fn pairs(text: &str) -> Result<Vec<(String, Option<String>)>, String> {
-    Ok(fields(text)?
-        .into_iter()
-        .map(|field| match field.split_once('=') {
-            Some((key, value)) => (key.trim().to_ascii_lowercase(), Some(value.to_owned())),
-            None => (field.trim().to_owned(), None),
-        })
-        .collect())
 }
 
 /// What a `--build-context` stands for.
@@ -135,9 +85,9 @@ impl ContextArg {
 }
 
 /// For clap: `type=oci|docker|tar|local,dest=…[,tar=false]`, or `DIR` alone (local), or `-` (a tar to standard output).
-pub fn output(text: &str) -> Result<Output, String> {
+pub fn output(list: &str) -> Result<Output, String> {
     let dest = |path: &str| Some(PathBuf::from(path)).filter(|path| path.as_os_str() != "-");
-    let given = pairs(text)?;
+    let given = text::pairs(list)?;
     if let [(word, None)] = given.as_slice() {
         let kind = if word == "-" { OutputKind::Tar } else { OutputKind::Local };
         return Ok(Output { kind, dest: dest(word), tar: true });
@@ -176,20 +126,8 @@ pub fn network() -> impl clap::builder::TypedValueParser<Value = Network> {
 }
 
 /// A number of bytes with docker's suffixes: `64m`, `1g`, `512k`, `1048576`, `64mb`.
-pub fn bytes(text: &str) -> Result<u64, String> {
-    let bad = || format!("'{text}' is not a size (64m, 1g, 1048576)");
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match &lower[digits.len()..] {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        "t" | "tb" | "tib" => 40,
-        _ => return Err(bad()),
-    };
-    let number: u64 = digits.parse().map_err(|_| bad())?;
-    number.checked_mul(1 << shift).ok_or_else(bad)
+pub fn bytes(size: &str) -> Result<u64, String> {
+    text::bytes(size).ok_or_else(|| format!("'{size}' is not a size (64m, 1g, 1048576)"))
 }
 
 /// For clap: a name that an image may be given, as written.
@@ -256,27 +194,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_split_as_csv() {
-        let cases: [(&str, Result<&[&str], ()>); 7] = [
-            ("a,b", Ok(&["a", "b"])),
-            ("", Ok(&[""])),
-            (r#""a,b",c"#, Ok(&["a,b", "c"])),
-            (r#""say ""x""",c"#, Ok(&["say \"x\"", "c"])),
-            (r#""open"#, Err(())),
-            (r#""a"b"#, Err(())),
-            (r#"a"b"#, Err(())),
-        ];
-        for (text, expected) in cases {
-            let found = fields(text);
-            assert_eq!(found.as_deref().map_err(|_| ()).ok(), expected.ok().map(to_strings).as_deref(), "{text}");
-        }
-    }
-
-    fn to_strings(words: &[&str]) -> Vec<String> {
-        words.iter().map(|w| (*w).to_owned()).collect()
-    }
-
-    #[test]
     fn contexts_tell_directories_from_images() {
         let cases = [
             ("a=/", ContextSource::Directory("/".into())),
@@ -311,16 +228,6 @@ mod tests {
         for bad in ["type=local", "type=local,dest=-", "type=zip,dest=x", "dest=x", "type=tar,dest=x,tar=false", "a,b"]
         {
             assert!(output(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn sizes_have_suffixes_and_do_not_overflow() {
-        assert_eq!(bytes("64m"), Ok(64 << 20));
-        assert_eq!(bytes("1GiB"), Ok(1 << 30));
-        assert_eq!(bytes("17"), Ok(17));
-        for bad in ["", "m", "-1", "1x", "99999999999g"] {
-            assert!(bytes(bad).is_err(), "{bad}");
         }
     }
 

@@ -5,6 +5,7 @@ use super::site::{Fault, Site, listed};
 use super::stages::suggest;
 use super::state::State;
 use super::walk::Walk;
+use crate::base::text;
 use crate::dockerfile::ast::{Flag, Spanned, Word};
 use crate::graph::{CopySource, RunMount};
 use std::ops::Range;
@@ -120,7 +121,7 @@ impl Walk<'_> {
             }
             "uid" => options.uid = Some(value.parse().map_err(|_| bad("a number"))?),
             "gid" => options.gid = Some(value.parse().map_err(|_| bad("a number"))?),
-            "size" => options.size = Some(size(&value).ok_or_else(|| bad("a size such as 64m"))?),
+            "size" => options.size = Some(text::bytes(&value).ok_or_else(|| bad("a size such as 64m"))?),
             _ => match value.to_ascii_lowercase().as_str() {
                 sharing @ ("shared" | "private" | "locked") => options.sharing = Some(sharing.to_owned()),
                 _ => return Err(bad("shared, private or locked")),
@@ -223,7 +224,7 @@ type Field = (Range<usize>, String, Option<String>);
 
 fn fields(line: &str) -> Result<Vec<Field>, String> {
     let mut fields = Vec::new();
-    for (mut range, text) in csv(line)? {
+    for (mut range, text) in text::csv(line)? {
         // A field in quotes is marked whole.
         if let Some(equals) = text.find('=').filter(|_| !line[range.clone()].starts_with('"')) {
             range.start += equals + 1;
@@ -239,89 +240,4 @@ fn fields(line: &str) -> Result<Vec<Field>, String> {
         fields.push((range, key, value));
     }
     Ok(fields)
-}
-
-/// The fields of one CSV record. A field in double quotes may hold commas, and `""` for a quote.
-fn csv(line: &str) -> Result<Vec<(Range<usize>, String)>, String> {
-    let mut fields = Vec::new();
-    let mut offset = 0;
-    loop {
-        let rest = &line[offset..];
-        let (text, length) = match rest.strip_prefix('"') {
-            Some(quoted) => {
-                let (text, inner) = unquote(quoted).ok_or("a quote is not closed")?;
-                (text, inner + 1)
-            }
-            None => {
-                let end = rest.find(',').unwrap_or(rest.len());
-                if rest[..end].contains('"') {
-                    return Err(format!("a quote inside `{}`", &rest[..end]));
-                }
-                (rest[..end].to_owned(), end)
-            }
-        };
-        fields.push((offset..offset + length, text));
-        match line[offset + length..].chars().next() {
-            None => return Ok(fields),
-            Some(',') => offset += length + 1,
-            Some(other) => return Err(format!("`{other}` after a closing quote")),
-        }
-    }
-}
-
-/// The text up to the closing quote, and how many bytes it took with that quote.
-fn unquote(quoted: &str) -> Option<(String, usize)> {
-    let mut text = String::new();
-    let mut chars = quoted.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' if chars.next_if(|(_, next)| *next == '"').is_some() => text.push('"'),
-            '"' => return Some((text, at + 1)),
-            c => text.push(c),
-        }
-    }
-    None
-}
-
-/// Bytes of `64m`, `1GiB`, `1024`.
-fn size(text: &str) -> Option<u64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.find(|c: char| !c.is_ascii_digit()).unwrap_or(lower.len());
-    let (number, unit) = lower.split_at(digits);
-    let shift = match unit.trim().trim_end_matches("ib").trim_end_matches('b') {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(1 << shift)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{csv, size};
-
-    #[test]
-    fn fields_may_be_quoted() {
-        let texts = |line| csv(line).map(|fields| fields.into_iter().map(|(_, text)| text).collect::<Vec<_>>());
-        assert_eq!(texts("type=bind,ro"), Ok(vec!["type=bind".into(), "ro".into()]));
-        assert_eq!(
-            texts(r#"type=bind,"source=a,b""c",ro"#),
-            Ok(vec!["type=bind".into(), "source=a,b\"c".into(), "ro".into()])
-        );
-        assert_eq!(texts("a,"), Ok(vec!["a".into(), String::new()]));
-        for bad in ["\"a", "\"a\"b", "a\"b"] {
-            assert!(csv(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn sizes_have_binary_units() {
-        let cases = [("1024", Some(1024)), ("64m", Some(64 << 20)), ("1GiB", Some(1 << 30)), ("2KB", Some(2048))];
-        for (text, want) in cases.into_iter().chain([("", None), ("m", None), ("1x", None), ("99999999t", None)]) {
-            assert_eq!(size(text), want, "{text}");
-        }
-    }
 }
