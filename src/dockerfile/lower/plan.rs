@@ -7,49 +7,13 @@ use super::BaseImage;
 use super::images::Origin;
 use super::mounts;
 use super::site::{Fault, Site};
-use super::stages;
+use super::stages::{self, Base, Planned, Trigger};
 use super::walk::Walk;
 use crate::diag::{Diagnostic, Source, Span};
 use crate::dockerfile::ast::{Instruction, Kind, Spanned, Word};
 use crate::dockerfile::expand::Quotes;
 use crate::dockerfile::parse::parse_onbuild;
-use crate::graph::Remote;
 use std::collections::BTreeMap;
-
-/// What a needed stage begins with.
-#[derive(Debug)]
-pub enum Base {
-    /// Nothing.
-    Scratch,
-    /// An earlier stage.
-    Stage(usize),
-    /// A named context that is a directory.
-    Directory(String),
-    /// A named context on the network: its name, and where it is.
-    Remote(String, Remote),
-    /// An image.
-    Image(Box<BaseImage>),
-}
-
-/// An ONBUILD trigger that runs after FROM.
-#[derive(Clone, Debug)]
-pub struct Trigger {
-    /// What it says.
-    pub instruction: Instruction,
-    /// Its text and the image it comes from; `None`: it stands in this file.
-    pub foreign: Option<(Source, String)>,
-}
-
-/// A needed stage.
-#[derive(Debug)]
-pub struct Planned {
-    /// Where it begins.
-    pub base: Result<Base, Fault>,
-    /// What runs first.
-    pub triggers: Vec<Trigger>,
-    /// Triggers that can't be read.
-    pub faults: Vec<Diagnostic>,
-}
 
 impl<'a> Walk<'a> {
     /// Every stage that `targets` need, with its base.

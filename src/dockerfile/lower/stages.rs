@@ -1,9 +1,11 @@
-//! The stages of a file, and what a stage name or index means at a place.
+//! The stages of a file, what is known of each before it is walked, and what a stage name or index means at a place.
 
+use super::BaseImage;
 use super::site::{Fault, Site, listed};
 use crate::diag::suggest::nearest;
-use crate::diag::{Diagnostic, Span};
+use crate::diag::{Diagnostic, Source, Span};
 use crate::dockerfile::ast::{Dockerfile, From, Instruction, Kind, Word};
+use crate::graph::Remote;
 
 /// A FROM and what follows it.
 #[derive(Debug)]
@@ -23,6 +25,41 @@ impl Stage<'_> {
     pub fn title(&self, index: usize) -> String {
         self.name.clone().unwrap_or_else(|| format!("stage-{index}"))
     }
+}
+
+/// What a needed stage begins with.
+#[derive(Debug)]
+pub enum Base {
+    /// Nothing.
+    Scratch,
+    /// An earlier stage.
+    Stage(usize),
+    /// A named context that is a directory.
+    Directory(String),
+    /// A named context on the network: its name, and where it is.
+    Remote(String, Remote),
+    /// An image.
+    Image(Box<BaseImage>),
+}
+
+/// An ONBUILD trigger that runs after FROM.
+#[derive(Clone, Debug)]
+pub struct Trigger {
+    /// What it says.
+    pub instruction: Instruction,
+    /// Its text and the image it comes from; `None`: it stands in this file.
+    pub foreign: Option<(Source, String)>,
+}
+
+/// A needed stage.
+#[derive(Debug)]
+pub struct Planned {
+    /// Where it begins.
+    pub base: Result<Base, Fault>,
+    /// What runs first.
+    pub triggers: Vec<Trigger>,
+    /// Triggers that can't be read.
+    pub faults: Vec<Diagnostic>,
 }
 
 /// Splits a file at its FROMs. What stands before the first (ARG alone, as the parser sees to) is the second part.

@@ -1,9 +1,8 @@
 //! The walk over stages and instructions.
 
-use super::plan::{Base, Planned};
 use super::scope::Args;
 use super::site::{Fault, Site};
-use super::stages::{self, Stage};
+use super::stages::{self, Base, Planned, Stage};
 use super::state::State;
 use super::{BaseImage, HistoryItem, Images, NotFound, Options};
 use crate::diag::{Diagnostic, Span};
