@@ -1,9 +1,13 @@
 //! The bytes that stand for an entry, in index files, in tree nodes and in the digests over both: fixed field order,
 //! little-endian numbers, every string behind its length. See docs/digests.md.
 
-use super::index::Damaged;
 use super::{Entry, Kind};
 use crate::base::Digest;
+
+/// An index file that can't be trusted.
+#[derive(Debug, thiserror::Error)]
+#[error("layer index is damaged: {0}")]
+pub struct Damaged(pub &'static str);
 
 /// Appends a string behind its length (4 bytes).
 pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {

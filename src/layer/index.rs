@@ -2,7 +2,7 @@
 //! and the tree it makes.
 
 use super::Entry;
-use super::codec::{Decoder, put_entry};
+use super::codec::{Damaged, Decoder, put_entry};
 use crate::base::{Digest, Hasher};
 
 /// The entries of a layer, sorted by path bytes (a directory before what it holds).
@@ -11,11 +11,6 @@ pub struct Index {
     /// Sorted, each path once.
     pub entries: Vec<Entry>,
 }
-
-/// An index file that can't be trusted.
-#[derive(Debug, thiserror::Error)]
-#[error("layer index is damaged: {0}")]
-pub struct Damaged(pub &'static str);
 
 /// First bytes of an index file; the last one is the version.
 const MAGIC: &[u8; 8] = b"rbindex\x01";

@@ -12,9 +12,9 @@ pub mod recipe;
 pub mod scan;
 pub mod tar_in;
 pub mod tar_out;
-mod tar_read;
 pub mod verify;
 pub mod xattr;
 
+pub use codec::Damaged;
 pub use entry::{Entry, Kind};
 pub use index::Index;

@@ -4,16 +4,18 @@
 //! Every name is resolved beneath the destination, never through a symbolic link, and every act is on a name in an
 //! open directory. What is written is in overlay-upper layout, as [`super::scan`] reads it.
 
+mod error;
 mod place;
+mod tape;
 
 use super::mode::ModeChange;
 use super::scan::{Known, WHITEOUT_PREFIX};
 use super::tar_out::OPAQUE_NAME;
-use super::tar_read::{Member, Tape, with_tape};
 use super::{device, recipe, xattr};
 use crate::base::fs::Context;
 use crate::base::root::Root;
 use crate::base::{Cancel, Digest, Hasher, IoError};
+pub use error::ApplyError;
 use place::{failed, kind_of, open_dir, split};
 use rustix::fs::{AtFlags, FileType, Mode as Bits, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -25,6 +27,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use tape::{Member, Tape, with_tape};
 use tar_core::EntryType;
 
 /// What `.wh.` names mean.
@@ -101,41 +104,6 @@ pub struct Applied {
     pub contents: Known,
     /// Directories that the archive does not name but that its members lie in.
     pub unnamed: BTreeSet<Vec<u8>>,
-}
-
-/// Why an archive was not applied.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// The file system refused.
-    #[error(transparent)]
-    Io(#[from] IoError),
-    /// The stream could not be read or decompressed.
-    #[error("cannot read the archive: {0}")]
-    Read(#[source] io::Error),
-    /// It is no well-formed tar.
-    #[error("the archive is not valid at byte {position}: {reason}")]
-    Invalid {
-        /// Bytes of the uncompressed stream before the fault.
-        position: u64,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A member that must not be applied.
-    #[error("the archive's entry '{path}' is refused: {reason}")]
-    Refused {
-        /// The member's name, made printable.
-        path: String,
-        /// Why.
-        reason: String,
-    },
-    /// It asks for more than a limit.
-    #[error("the archive has more than {limit} {what}")]
-    Limit {
-        /// "entries", "bytes of files".
-        what: &'static str,
-        /// How many are allowed.
-        limit: u64,
-    },
 }
 
 /// Applies an uncompressed archive beneath `dest`, a directory in overlay-upper layout on which nobody else works.

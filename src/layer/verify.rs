@@ -1,6 +1,6 @@
 //! Whether a stored layer is still what its diffID says: the layer's part of `fsck`.
 
-use super::index::Damaged;
+use super::Damaged;
 use super::scan::{self, Known};
 use super::{Entry, Index, recipe, tar_out};
 use crate::base::{Cancel, Digest, Hasher, IoError};

@@ -2,8 +2,8 @@
 //! about by: the first name in path order is the file, the others name it. So when a layer takes the first name away, the
 //! next one takes its place.
 
+use crate::layer::Damaged;
 use crate::layer::codec::{Decoder, put_bytes};
-use crate::layer::index::Damaged;
 use crate::layer::{Entry, Index, Kind};
 use std::collections::BTreeMap;
 

@@ -1,13 +1,27 @@
 //! Directory nodes, their bytes and their digests.
 
-use super::pack::Place;
 use crate::base::{Digest, Hasher};
+use crate::layer::Damaged;
 use crate::layer::codec::{Decoder, put_entry};
-use crate::layer::index::Damaged;
 use crate::layer::{Entry, Kind};
 
 /// First field of every node's digest; a change of meaning changes it.
 const VERSION: &[u8] = b"rbuild.tree.1";
+
+/// A pack as others refer to it. The id tells apart packs of one tree that came about by different layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PackRef {
+    pub tree: Digest,
+    pub id: Digest,
+}
+
+/// Where a node is stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub pack: PackRef,
+    /// Among the pack's nodes.
+    pub offset: u64,
+}
 
 /// A directory: its entries sorted by name bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

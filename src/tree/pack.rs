@@ -8,11 +8,11 @@
 //! that named it; packs are derived data and are made again from layers when one is lost.
 
 use super::links::{self, Groups};
-use super::node::Node;
+use super::node::{Node, PackRef, Place};
 use crate::base::fs::{Context, read_if_exists, remove_file, write_atomic};
 use crate::base::{Digest, IoError};
+use crate::layer::Damaged;
 use crate::layer::codec::{Decoder, put_bytes};
-use crate::layer::index::Damaged;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,21 +23,6 @@ use std::path::{Path, PathBuf};
 const MAGIC: &[u8; 8] = b"rbtree\0\x02";
 /// Magic and id.
 const HEAD: usize = 8 + 32;
-
-/// A pack as others refer to it. The id tells apart packs of one tree that came about by different layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct PackRef {
-    pub tree: Digest,
-    pub id: Digest,
-}
-
-/// Where a node is stored.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub pack: PackRef,
-    /// Among the pack's nodes.
-    pub offset: u64,
-}
 
 /// A pack in memory.
 #[derive(Debug)]

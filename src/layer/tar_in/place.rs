@@ -1,10 +1,10 @@
 //! The applier's hands: names in open directories, what gives way to what, and metadata last.
 
+use super::tape::Member;
 use super::{Applier, ApplyError, Meta, refused};
 use crate::base::IoError;
 use crate::base::fs::Context;
 use crate::base::root::Root;
-use crate::layer::tar_read::Member;
 use crate::layer::xattr;
 use rustix::fs::{AtFlags, FileType, Gid, Mode as Bits, OFlags, RawDir, ResolveFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;

@@ -2,7 +2,7 @@
 //!
 //! Reading and hashing the stream happens on a thread of its own, beside the writing of files.
 
-use super::tar_in::ApplyError;
+use super::error::ApplyError;
 use crate::base::{Digest, Hasher};
 use std::io::{self, Read};
 use std::sync::mpsc;
