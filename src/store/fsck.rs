@@ -241,8 +241,8 @@ impl Run<'_> {
     }
 
     fn trees(&mut self, checks: &mut Checks<'_>) -> Result<(), StoreError> {
-        for path in gc::files_below(&self.store.trees_dir()) {
-            if gc::is_temporary(&path) {
+        for path in layout::files_below(&self.store.trees_dir()) {
+            if layout::is_temporary(&path) {
                 continue;
             }
             self.checked.things += 1;

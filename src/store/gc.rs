@@ -174,8 +174,8 @@ impl Store {
     /// `.tmp…` files as [`fs::write_atomic`] makes them.
     fn stray_temporaries(&self) -> Vec<PathBuf> {
         let top = layout::list(self.root()).unwrap_or_default().into_iter().map(|name| self.root().join(name));
-        let below = [layout::CONTEXTS, layout::TREES].map(|d| files_below(&self.root().join(d)));
-        top.chain(below.into_iter().flatten()).filter(|path| is_temporary(path)).collect()
+        let below = [layout::CONTEXTS, layout::TREES].map(|d| layout::files_below(&self.root().join(d)));
+        top.chain(below.into_iter().flatten()).filter(|path| layout::is_temporary(path)).collect()
     }
 
     /// Marks what kept step records need; gives the records that go.
@@ -264,17 +264,6 @@ impl Store {
         });
         Ok(items.collect())
     }
-}
-
-/// Every regular file at any depth below a directory.
-pub(super) fn files_below(directory: &Path) -> Vec<PathBuf> {
-    let entries = walkdir::WalkDir::new(directory).follow_links(false).into_iter().filter_map(Result::ok);
-    entries.filter(|e| e.file_type().is_file()).map(|e| e.into_path()).collect()
-}
-
-/// Whether the file is one that [`fs::write_atomic`] was writing.
-pub(super) fn is_temporary(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".tmp"))
 }
 
 fn item(class: Class, path: &Path) -> Item {

@@ -204,6 +204,17 @@ pub fn list(directory: &Path) -> Result<Vec<std::ffi::OsString>, StoreError> {
     Ok(names)
 }
 
+/// Every regular file at any depth below a directory.
+pub fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let entries = walkdir::WalkDir::new(directory).follow_links(false).into_iter().filter_map(Result::ok);
+    entries.filter(|e| e.file_type().is_file()).map(|e| e.into_path()).collect()
+}
+
+/// Whether the file is one that [`fs::write_atomic`] was writing.
+pub fn is_temporary(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".tmp"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! What the store takes on disk, by class.
 
 use super::disk::{self, Kept};
-use super::{Store, StoreError, gc, layout};
+use super::{Store, StoreError, layout};
 use std::fmt;
 use std::path::Path;
 
@@ -91,7 +91,7 @@ pub struct Total {
 }
 
 impl Store {
-    /// What each class takes. What could be reclaimed is told by a [`gc::Plan`].
+    /// What each class takes. What could be reclaimed is told by a [`super::gc::Plan`].
     pub fn usage(&self) -> Result<Vec<(Class, Total)>, StoreError> {
         Class::ALL.into_iter().map(|class| Ok((class, self.usage_of(class)?))).collect()
     }
@@ -114,7 +114,7 @@ impl Store {
     fn things(&self, class: Class, directory: &Path) -> Result<Vec<std::path::PathBuf>, StoreError> {
         match class {
             Class::Step => self.step_files(),
-            Class::Tree => Ok(gc::files_below(directory)),
+            Class::Tree => Ok(layout::files_below(directory)),
             _ => Ok(layout::list(directory)?.into_iter().map(|name| directory.join(name)).collect()),
         }
     }
