@@ -1,7 +1,7 @@
 //! `RUN --mount=type=cache`: a step works on an overlay of the cache's change sets (see [`crate::store::mounts`]), or,
 //! where the kernel mounts no overlay, on a copy. Either is given to the cache only when the step has succeeded.
 
-use super::mounts::{Scope, Staged, stage};
+use super::staging::{Scope, stage};
 use crate::base::Cancel;
 use crate::base::fs::{self, Context};
 use crate::graph::{CopySource, RunMount};
@@ -122,7 +122,7 @@ fn begin(scope: &Scope<'_, '_, '_>, cache: &CacheMount<'_>, wish: &Wish<'_>) -> 
         Top { mode: wish.mode.unwrap_or(NEW_MODE), uid: wish.uid.unwrap_or(who.uid), gid: wish.gid.unwrap_or(who.gid) };
     match wish.from {
         Some(source) => {
-            let staged: Staged = stage(cx, inputs, source, None)?;
+            let staged = stage(cx, inputs, source, None)?;
             if !staged.is_dir {
                 return Err(OpError::input(
                     "cache-seed-no-directory",

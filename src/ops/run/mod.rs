@@ -9,6 +9,7 @@ mod failed;
 mod mounts;
 mod process;
 mod ssh;
+mod staging;
 
 pub use process::Output;
 

@@ -1,18 +1,18 @@
 //! `RUN --mount`: what each shows in the step's key, and what each becomes in the sandbox.
 //!
 //! A bind of a directory of another step is an overlay of that step's layers: nothing is copied, and writes (`rw`) end
-//! up in memory. Every other bind is a private copy, made by the rules of COPY into an empty root.
+//! up in memory. Every other bind is a private copy ([`super::staging`]).
 
 use super::super::key::Preimage;
-use super::super::{Cx, Inputs, OpError, Written, copy, user};
+use super::super::{Cx, Inputs, OpError, copy, user};
 use super::cache::{self, Wish};
 use super::ssh::Forward;
-use crate::graph::{CopyOp, CopySource, RunMount, StepId};
+use super::staging::{self, Scope, Staged, stage};
+use crate::graph::{CopySource, RunMount};
 use crate::sandbox::Mount;
 use crate::snapshot::overlay::{self, MAX_LAYERS};
-use crate::tree::{Rootfs, Trees, View};
+use crate::tree::View;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// Adds to the key what a mount shows: a bind's content, a cache's name, a secret's and an agent's id and place. A bind
 /// gives its plan.
@@ -24,7 +24,7 @@ pub(super) fn plan(
 ) -> Result<Option<copy::Planned>, OpError> {
     match mount {
         RunMount::Bind { target, source, writable } => {
-            let planned = plan_bind(cx, source, inputs)?;
+            let planned = staging::plan(cx, source, inputs)?;
             preimage.part("bind", target).part("writable", writable.to_string());
             preimage.nest(&format!("bind {target}"), &planned.preimage);
             return Ok(Some(planned));
@@ -45,95 +45,6 @@ pub(super) fn plan(
         }
     }
     Ok(None)
-}
-
-/// Where a bind's files land in its staging root.
-const STAGED: &str = "/bind";
-
-/// A step id that stands for the empty root a bind is staged on.
-const NOWHERE: StepId = StepId(u32::MAX);
-
-fn bind_copy(source: &CopySource) -> CopyOp {
-    CopyOp {
-        base: NOWHERE,
-        sources: vec![plain(source)],
-        dest: STAGED.into(),
-        chown: None,
-        chmod: None,
-        link: true,
-        parents: false,
-        exclude: Vec::new(),
-        unpack: false,
-        unpack_remote: false,
-        with_libs: false,
-        is_add: false,
-    }
-}
-
-/// The same source for COPY, which would take `*` for a pattern: the source of a mount is a path.
-fn plain(source: &CopySource) -> CopySource {
-    let mut source = source.clone();
-    if let CopySource::Context { pattern, .. } | CopySource::Step { pattern, .. } = &mut source {
-        let special = |c: char| matches!(c, '*' | '?' | '[' | '\\');
-        *pattern = pattern.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect();
-    }
-    source
-}
-
-fn plan_bind(cx: &Cx<'_>, source: &CopySource, inputs: &Inputs<'_>) -> Result<copy::Planned, OpError> {
-    let empty = empty_root();
-    copy::plan(cx, &bind_copy(source), &with_empty(inputs, &empty))
-}
-
-fn empty_root() -> Rootfs {
-    Rootfs { layers: Vec::new(), tree: Trees::empty() }
-}
-
-fn with_empty<'a, 'i: 'a>(inputs: &'a Inputs<'i>, empty: &'a Rootfs) -> impl Fn(StepId) -> &'a Rootfs + 'a {
-    move |id| if id == NOWHERE { empty } else { inputs(id) }
-}
-
-/// A private copy of a mount's source.
-#[derive(Debug)]
-pub(super) struct Staged {
-    /// The file or directory.
-    pub path: PathBuf,
-    /// Which of the two.
-    pub is_dir: bool,
-    _written: Written,
-}
-
-/// Copies what a mount's source names. `planned`: from [`plan`], if that was called for it.
-pub(super) fn stage(
-    cx: &Cx<'_>,
-    inputs: &Inputs<'_>,
-    source: &CopySource,
-    planned: Option<&copy::Planned>,
-) -> Result<Staged, OpError> {
-    let planned_now;
-    let planned = match planned {
-        Some(planned) => planned,
-        None => {
-            planned_now = plan_bind(cx, source, inputs)?;
-            &planned_now
-        }
-    };
-    let empty = empty_root();
-    let written = copy::run(cx, &bind_copy(source), &with_empty(inputs, &empty), planned, None)?;
-    let path = written.fs.join(STAGED.trim_start_matches('/'));
-    Ok(Staged { is_dir: path.is_dir(), path, _written: written })
-}
-
-/// What all mounts of a step are made with.
-pub(super) struct Scope<'c, 's, 'i> {
-    /// The build.
-    pub cx: &'c Cx<'s>,
-    /// Results of other steps.
-    pub inputs: &'c Inputs<'i>,
-    /// The step's user.
-    pub who: &'c user::Identity,
-    /// Whether the kernel mounts overlays on the store.
-    pub overlay: bool,
 }
 
 /// The mounts of a step, and what must live as long as its process.
