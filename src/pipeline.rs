@@ -11,7 +11,7 @@ use crate::dockerfile::lower::{self, ContextTarget, Lowered, NamedContext};
 use crate::dockerfile::{self, Dockerfile};
 use crate::export::assemble::{self, HistoryLine};
 use crate::export::save::{self, Selected};
-use crate::export::{self, ExportError, images, rootfs};
+use crate::export::{self, ExportError, images, output, rootfs};
 use crate::graph::{Graph, Network, Op};
 use crate::image::reference::{Reference, ReferenceError};
 use crate::ops::context::{ContextSpec, Contexts, LocalContext};
@@ -463,7 +463,7 @@ fn write_output(
         (OutputKind::Oci, _) => Some(save::Format::Oci),
         (OutputKind::Tar | OutputKind::Local, _) => None,
     };
-    let mut out = save::Output::create(dest)?;
+    let mut out = output::Output::create(dest)?;
     match format {
         Some(format) => save::save(store, &selected, format, &mut out, cancel)?,
         None => rootfs::write_tar(store, &layers, &mut out, cancel)?,

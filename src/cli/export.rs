@@ -1,7 +1,8 @@
 //! `rbuild export`.
 
+use super::Session;
 use super::failure::Failure;
-use super::{Session, destination};
+use crate::export::output::Output;
 use crate::export::{images, rootfs};
 use crate::store::Access;
 use crate::ui::report;
@@ -32,8 +33,9 @@ pub fn run(args: &ExportArgs, session: &Session) -> Result<(), Failure> {
     let layers = &image.config.rootfs.diff_ids;
     let cancel = session.watch();
     let Some(directory) = args.output.as_deref().filter(|path| is_directory(path)) else {
-        let write = |mut out: &mut dyn std::io::Write| Ok(rootfs::write_tar(&store, layers, &mut out, &cancel)?);
-        return destination::write(args.output.as_deref(), write);
+        let mut out = Output::create(args.output.as_deref())?;
+        rootfs::write_tar(&store, layers, &mut out, &cancel)?;
+        return Ok(out.finish()?);
     };
     let skipped = rootfs::write_dir(&store, layers, directory, &cancel)?;
     if skipped.devices > 0 {

@@ -8,7 +8,6 @@ mod command_line;
 mod completion;
 mod config;
 mod context;
-mod destination;
 mod diff;
 mod du;
 mod export;

@@ -1,8 +1,9 @@
 //! `rbuild save`.
 
+use super::Session;
 use super::failure::Failure;
-use super::{Session, destination};
 use crate::export::images;
+use crate::export::output::Output;
 use crate::export::save::{Format, Selected, save, save_layout};
 use crate::image::Reference;
 use crate::store::Access;
@@ -64,7 +65,9 @@ pub fn run(args: &SaveArgs, session: &Session) -> Result<(), Failure> {
         Form::OciArchive => Format::Oci,
         Form::DockerArchive => Format::Docker,
     };
-    destination::write(args.output.as_deref(), |mut out| Ok(save(&store, &selected, format, &mut out, &cancel)?))
+    let mut out = Output::create(args.output.as_deref())?;
+    save(&store, &selected, format, &mut out, &cancel)?;
+    Ok(out.finish()?)
 }
 
 /// The names that go along: the one that was asked for. An image asked for by its ID goes without, as docker has it.

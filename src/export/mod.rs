@@ -14,6 +14,7 @@ pub mod inspect;
 pub mod layers;
 pub mod load;
 pub mod merge;
+pub mod output;
 pub mod rewrite;
 pub mod rootfs;
 pub mod save;

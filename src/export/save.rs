@@ -7,12 +7,11 @@ use super::images::Image;
 use super::layers::{layer_blob, layer_tar};
 use super::{ExportError, archive};
 use crate::base::fs::Context;
-use crate::base::{Cancel, Digest, IoError};
+use crate::base::{Cancel, Digest};
 use crate::image::{Descriptor, ImageIndex, Reference};
 use crate::store::Store;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -242,80 +241,6 @@ impl Write for Counted<'_> {
     }
 }
 
-/// Where an archive goes: a file that appears whole or not at all, or standard output.
-#[derive(Debug)]
-pub struct Output {
-    to: To,
-}
-
-#[derive(Debug)]
-enum To {
-    Stdout(io::Stdout),
-    /// A device or a pipe that the user named.
-    Direct(File),
-    File(tempfile::NamedTempFile, std::path::PathBuf),
-}
-
-impl Output {
-    /// Opens `dest`; `None` or `-`: standard output.
-    ///
-    /// # Errors
-    /// [`ExportError::Terminal`] if that is a terminal; or the file cannot be made.
-    pub fn create(dest: Option<&Path>) -> Result<Output, ExportError> {
-        let Some(path) = dest.filter(|p| *p != Path::new("-")) else {
-            let stdout = io::stdout();
-            if io::IsTerminal::is_terminal(&stdout) {
-                return Err(ExportError::Terminal);
-            }
-            return Ok(Output { to: To::Stdout(stdout) });
-        };
-        if path.metadata().is_ok_and(|m| !m.is_file() && !m.is_dir()) {
-            let file = File::options().write(true).open(path).at("open", path)?;
-            return Ok(Output { to: To::Direct(file) });
-        }
-        let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new()
-            .prefix(".rbuild-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .tempfile_in(dir)
-            .at("create a file in", dir)?;
-        Ok(Output { to: To::File(file, path.to_owned()) })
-    }
-
-    /// Makes the file appear under its name.
-    ///
-    /// # Errors
-    /// The operating system refused.
-    pub fn finish(mut self) -> Result<(), IoError> {
-        self.flush().at("write", "the output")?;
-        match self.to {
-            To::Stdout(_) | To::Direct(_) => Ok(()),
-            To::File(file, path) => {
-                file.persist(&path).map_err(|e| e.error).at("rename into place", path)?;
-                Ok(())
-            }
-        }
-    }
-}
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.to {
-            To::Stdout(out) => out.write(bytes),
-            To::Direct(file) => file.write(bytes),
-            To::File(file, _) => file.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match &mut self.to {
-            To::Stdout(out) => out.flush(),
-            To::Direct(file) => file.flush(),
-            To::File(file, _) => file.flush(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{image, layer, store};
@@ -405,19 +330,5 @@ mod tests {
         let images = selected(&test.store, &["one"]);
         let error = save(&test.store, &images, Format::Docker, &mut Vec::new(), &Cancel::new()).unwrap_err();
         assert!(error.to_string().contains("is damaged"), "{error}");
-    }
-
-    #[test]
-    fn an_unfinished_output_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.tar");
-        let mut output = Output::create(Some(&path)).unwrap();
-        output.write_all(b"half").unwrap();
-        drop(output);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        let mut output = Output::create(Some(&path)).unwrap();
-        output.write_all(b"whole").unwrap();
-        output.finish().unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
     }
 }
