@@ -13,6 +13,7 @@ mod mounts;
 mod remote;
 mod sandbox;
 mod server;
+mod tidy;
 mod transcript;
 mod why;
 
@@ -22,6 +23,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials: Vec<Trial> = Vec::new();
     trials.extend(transcript::trials());
+    trials.extend(tidy::trials());
     trials.extend(sandbox::trials());
     trials.extend(containers::trials());
     trials.extend(mounts::trials());
