@@ -4,7 +4,7 @@
 //! up in memory. Every other bind is a private copy ([`super::staging`]).
 
 use super::super::key::Preimage;
-use super::super::{Cx, Inputs, OpError, copy, user};
+use super::super::{Cx, Inputs, OpError, copy};
 use super::cache::{self, Wish};
 use super::ssh::Forward;
 use super::staging::{self, Scope, Staged, stage};
