@@ -5,7 +5,7 @@ pub mod recall;
 use crate::base::{Cancel, Digest, IoError};
 use crate::container::Scene;
 use crate::diag::{Diagnostic, Severity, Source, Span};
-use crate::dockerfile::check::check;
+use crate::dockerfile::check::{Depth, check};
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lower::{self, ContextTarget, Lowered, NamedContext};
 use crate::dockerfile::{self, Dockerfile};
@@ -293,7 +293,7 @@ fn lower(
     let images = export::StoredImages::new(store);
     let mut lowered = dockerfile::lower(file, &options, &images).map_err(BuildError::Dockerfile)?;
     let (errors, warnings) =
-        check(file, &options, &images, ignore).into_iter().partition::<Vec<_>, _>(Diagnostic::is_error);
+        check(file, &options, &images, ignore, Depth::Build).into_iter().partition::<Vec<_>, _>(Diagnostic::is_error);
     if !errors.is_empty() {
         return Err(BuildError::Dockerfile(errors));
     }

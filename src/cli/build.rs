@@ -1,6 +1,7 @@
 //! `rbuild build`.
 
 use super::Session;
+use super::check;
 use super::context::{self, Place};
 use super::failure::Failure;
 use super::manifest::{self, ManifestArgs};
@@ -78,6 +79,10 @@ pub struct BuildArgs {
     #[arg(long)]
     pub explain: bool,
 
+    /// Look for mistakes in the Dockerfile and build nothing, as `rbuild check` does
+    #[arg(long = "check")]
+    pub check_only: bool,
+
     /// Network of RUN: the host's, or none [default: host]
     #[arg(long, value_parser = network(), value_name = "NETWORK")]
     pub network: Option<Network>,
@@ -139,6 +144,9 @@ pub fn run(args: &BuildArgs, session: &Session) -> Result<(), Failure> {
     let secrets = args.secrets()?;
     let place = context::prepare(&args.context, args.manifest.file.as_deref(), &secrets, session, &cancel)?;
     let mut request = args.request(&place, secrets, session)?;
+    if args.check_only {
+        return check::instead_of_build(&request);
+    }
     for file in [&args.iidfile, &args.metadata_file].into_iter().flatten() {
         // An old one must not be taken for this build's.
         fs::remove_file(file)?;

@@ -1,28 +1,35 @@
-//! `rbuild check`.
+//! `rbuild check`, and `build --check`.
 
 use super::Session;
 use super::failure::{Code, Failure};
 use super::manifest::ManifestArgs;
+use super::rewrite;
 use crate::base::{Digest, fs};
-use crate::dockerfile::check::check;
+use crate::diag::{Diagnostic, Source, fix};
+use crate::dockerfile::check::{Depth, check};
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lower::{BaseImage, Images, NamedContext, NotFound, Options};
 use crate::dockerfile::{lower, parse, text};
 use crate::image::{ImageConfig, Reference};
 use crate::pipeline::{self, BuildContext, BuildRequest};
-use crate::ui::report;
-use clap::Args;
+use crate::ui::{findings, out, report};
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+
+/// How often fixes may make room for further ones.
+const ROUNDS: usize = 20;
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Neither the store nor base images are looked at, and nothing is built. Warnings do not make a file invalid, unless it says
-`# check=error=true`.
+`# check=error=true`. What is looked for has a page each in docs/checks; `# check=skip=NAME` leaves a check out.
 
 Examples:
   rbuild check -f Dockerfile
   rbuild check --strict .
+  rbuild check --fix .                                mend what can be mended without judgement
+  rbuild check --format sarif . > check.sarif         for code scanning
   rbuild check -f - < Dockerfile")]
 pub struct CheckArgs {
     /// Which Dockerfile, and what it is given.
@@ -33,36 +40,135 @@ pub struct CheckArgs {
     #[arg(long)]
     strict: bool,
 
+    /// Also look for what is a matter of taste: the checks that otherwise run where `# check=experimental=NAME` says so
+    #[arg(long)]
+    pedantic: bool,
+
+    /// Mend in the file what has a mechanical fix, then tell of the rest
+    #[arg(long)]
+    fix: bool,
+
+    /// How findings are shown
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Form::Text)]
+    format: Form,
+
     /// The build context
     #[arg(value_name = "CONTEXT", default_value = ".")]
     context: PathBuf,
 }
 
+/// Forms as the command line names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// Marked lines for people, on standard error
+    Text,
+    /// One JSON document
+    Json,
+    /// SARIF 2.1.0
+    Sarif,
+}
+
 /// Reports every mistake; succeeds if there is none.
 pub fn run(args: &CheckArgs, session: &Session) -> Result<(), Failure> {
     let request = args.manifest.request(&args.context, session)?;
-    let ignore = ignore(&request)?;
-    let options = Options {
-        target: request.target.clone(),
-        build_args: request.build_args.clone(),
-        contexts: request.contexts.iter().map(named).collect(),
-        network: request.network,
-        ..Options::default()
-    };
-    let input = &request.dockerfile;
-    let source = text::source(&input.name, &input.bytes).map_err(|e| Failure::invalid(vec![*e]))?;
-    let (file, mut found) = parse(&source).map_err(Failure::invalid)?;
-    match lower(&file, &options, &Assumed(&options)) {
-        Ok(lowered) => found.extend(lowered.warnings),
-        Err(errors) => found.extend(errors),
+    let subject = Subject::new(&request, if args.pedantic { Depth::All } else { Depth::Check })?;
+    let mut source = Source::new(request.dockerfile.name, String::from_utf8_lossy(&request.dockerfile.bytes));
+    let mut found = subject.findings(&source);
+    if args.fix {
+        let Some(path) = &request.dockerfile.path else {
+            return Err(
+                Failure::usage("`--fix` mends a file, and standard input is none").help("name it with `-f FILE`")
+            );
+        };
+        let (text, fixes) = subject.mend(&source, &found);
+        if fixes > 0 {
+            rewrite::replace(path, &text)?;
+            report::show(&format!("mended {fixes} of {} in {}\n", counted(fixes, found.len()), source.name()));
+            source = Source::new(source.name(), text);
+            found = subject.findings(&source);
+        }
     }
-    found.extend(check(&file, &options, &Nothing, ignore.as_ref()));
-    found.sort_by_key(|d| d.labels.first().map(|label| label.span));
-    if found.iter().any(|d| args.strict || d.is_error()) {
+    let invalid = found.iter().any(|d| args.strict || d.is_error());
+    match args.format {
+        Form::Text => return tell(found, invalid),
+        Form::Json => out::line(&findings::json(&source, &found))?,
+        Form::Sarif => out::line(&findings::sarif(&source, &found))?,
+    }
+    if invalid { Err(Failure::silent(Code::Manifest as u8)) } else { Ok(()) }
+}
+
+/// `build --check`: what `check` says, with what the build was told.
+pub fn instead_of_build(request: &BuildRequest) -> Result<(), Failure> {
+    let source = Source::new(&request.dockerfile.name, String::from_utf8_lossy(&request.dockerfile.bytes));
+    let found = Subject::new(request, Depth::Check)?.findings(&source);
+    let invalid = found.iter().any(Diagnostic::is_error);
+    tell(found, invalid)
+}
+
+fn tell(found: Vec<Diagnostic>, invalid: bool) -> Result<(), Failure> {
+    if invalid {
         return Err(Failure::invalid(found));
     }
     report::warnings(&found);
     Ok(())
+}
+
+/// `7 findings`; a fix can make room for others, so that there may be more of them than were found at first.
+fn counted(fixes: usize, found: usize) -> String {
+    let all = found.max(fixes);
+    format!("{all} finding{}", if all == 1 { "" } else { "s" })
+}
+
+/// What a file is checked with.
+struct Subject {
+    options: Options,
+    ignore: Option<Ignore>,
+    depth: Depth,
+}
+
+impl Subject {
+    fn new(request: &BuildRequest, depth: Depth) -> Result<Subject, Failure> {
+        let options = Options {
+            target: request.target.clone(),
+            build_args: request.build_args.clone(),
+            contexts: request.contexts.iter().map(named).collect(),
+            labels: request.labels.clone(),
+            network: request.network,
+            allow_insecure: request.allow_insecure,
+            ..Options::default()
+        };
+        Ok(Subject { options, ignore: ignore(request)?, depth })
+    }
+
+    /// All that is wrong with a text, in its order.
+    fn findings(&self, source: &Source) -> Vec<Diagnostic> {
+        let (file, mut found) = match parse(source) {
+            Ok(parsed) => parsed,
+            Err(errors) => return errors,
+        };
+        match lower(&file, &self.options, &Assumed(&self.options)) {
+            Ok(lowered) => found.extend(lowered.warnings),
+            Err(errors) => found.extend(errors),
+        }
+        found.extend(check(&file, &self.options, &Nothing, self.ignore.as_ref(), self.depth));
+        found.sort_by_key(|d| d.labels.first().map(|label| label.span));
+        found
+    }
+
+    /// Applies fixes until none is left, and counts them. A round that would bring an error into the text is not kept.
+    fn mend(&self, source: &Source, found: &[Diagnostic]) -> (String, usize) {
+        let errors = |found: &[Diagnostic]| found.iter().filter(|d| d.is_error()).count();
+        let (mut text, mut found, mut fixes) = (source.text().to_owned(), found.to_vec(), 0);
+        for _ in 0..ROUNDS {
+            let Some((mended, count)) = fix::apply(&text, &found) else { break };
+            let left = self.findings(&Source::new(source.name(), mended.as_str()));
+            if errors(&left) > errors(&found) {
+                break;
+            }
+            (text, found, fixes) = (mended, left, fixes + count);
+        }
+        (text, fixes)
+    }
 }
 
 fn named(context: &BuildContext) -> NamedContext {

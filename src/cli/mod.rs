@@ -26,6 +26,7 @@ mod manifest;
 mod panic;
 mod plan;
 mod prune;
+mod rewrite;
 mod rmi;
 mod run;
 mod save;

@@ -1,5 +1,6 @@
 //! What to tell about source text: where (spans), how bad, what, why and what to do. How it looks is `ui`'s business.
 
+pub mod fix;
 pub mod suggest;
 
 use serde::{Deserialize, Serialize};
@@ -117,6 +118,9 @@ pub struct Diagnostic {
     pub notes: Vec<String>,
     /// What to do.
     pub help: Vec<String>,
+    /// The same as edits of the text, where that needs no judgement: all of them or none. Empty: there is no such fix.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fixes: Vec<fix::Edit>,
     /// The text it is about. Not part of the serialised form.
     #[serde(skip)]
     pub source: Option<Source>,
@@ -141,6 +145,7 @@ impl Diagnostic {
             labels: vec![Label { span, text: String::new() }],
             notes: Vec::new(),
             help: Vec::new(),
+            fixes: Vec::new(),
             source: Some(source.clone()),
         }
     }
@@ -166,6 +171,12 @@ impl Diagnostic {
     /// Adds a way out.
     pub fn help(mut self, text: impl Into<String>) -> Diagnostic {
         self.help.push(text.into());
+        self
+    }
+
+    /// Adds an edit to the fix: `text` in place of what stands at `span`.
+    pub fn fix(mut self, span: Span, text: impl Into<String>) -> Diagnostic {
+        self.fixes.push(fix::Edit { span, text: text.into() });
         self
     }
 

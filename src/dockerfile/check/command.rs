@@ -25,14 +25,13 @@ pub fn json_args_recommended(subject: &Subject<'_>) -> Vec<Diagnostic> {
                 Kind::Shell(_) => shell = true,
                 Kind::Cmd(Command::Shell { text, .. }) | Kind::Entrypoint(Command::Shell { text, .. }) if !shell => {
                     let name = instruction.name.value.to_uppercase();
-                    found.push(
-                        subject
-                            .finding(
-                                format!("{name} in shell form runs below a shell that gets the signals"),
-                                text.span,
-                            )
-                            .help(format!("write {name} [\"program\", \"argument\"], or set SHELL to say it is meant")),
-                    );
+                    let finding = subject
+                        .finding(format!("{name} in shell form runs below a shell that gets the signals"), text.span)
+                        .help(format!("write {name} [\"program\", \"argument\"], or set SHELL to say it is meant"));
+                    found.push(match as_json(&text.value) {
+                        Some(json) => finding.fix(text.span, json),
+                        None => finding,
+                    });
                 }
                 _ => {}
             }
@@ -40,6 +39,19 @@ pub fn json_args_recommended(subject: &Subject<'_>) -> Vec<Diagnostic> {
         ended.push(shell);
     }
     found
+}
+
+/// The JSON form of a command that means the same without a shell: plain words, and no command of the shell's own.
+fn as_json(text: &str) -> Option<String> {
+    const OF_SHELL: [&str; 14] = [
+        ".", "alias", "cd", "eval", "exec", "exit", "export", "read", "set", "source", "trap", "ulimit", "umask",
+        "wait",
+    ];
+    let plain = |c: char| c.is_ascii_alphanumeric() || " _./:=@%+,-".contains(c);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let program = words.first()?;
+    let simple = text.chars().all(plain) && !program.contains('=') && !OF_SHELL.contains(program);
+    simple.then(|| format!("[{}]", words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")))
 }
 
 /// MultipleInstructionsDisallowed
@@ -63,7 +75,8 @@ pub fn multiple_instructions_disallowed(subject: &Subject<'_>) -> Vec<Diagnostic
                             instruction.name.span,
                         )
                         .also(last.name.span, "this one counts")
-                        .help(format!("remove this {name}")),
+                        .help(format!("remove this {name}"))
+                        .fix(subject.line_of(instruction.span), ""),
                 );
             }
         }
@@ -96,10 +109,13 @@ pub fn heredoc_failures_ignored(subject: &Subject<'_>) -> Vec<Diagnostic> {
                 continue;
             }
             let span: Span = script.marker.span;
+            let written = subject.file.source.text().get(script.body.span.range()).unwrap_or_default();
+            let tabs: String = written.chars().take_while(|c| *c == '\t').collect();
             found.push(
                 subject
                     .finding("only the last command of this script decides whether the RUN fails", span)
-                    .help("begin the script with: set -e"),
+                    .help("begin the script with: set -e")
+                    .fix(Span::new(script.body.span.start..script.body.span.start), format!("{tabs}set -e\n")),
             );
         }
     }

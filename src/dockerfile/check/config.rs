@@ -1,6 +1,6 @@
 //! `# check=skip=A,B;error=true;experimental=all`.
 
-use super::{RULES, Rule};
+use super::{Depth, RULES, Rule};
 use crate::diag::Diagnostic;
 use crate::diag::suggest::nearest;
 use crate::dockerfile::ast::{Dockerfile, Word};
@@ -77,8 +77,8 @@ impl Config {
     }
 
     /// Whether `rule` is to be looked at.
-    pub fn runs(&self, rule: &Rule) -> bool {
-        !self.skips(rule.name) && (!rule.experimental || names(&self.experimental, rule.name))
+    pub fn runs(&self, rule: &Rule, depth: Depth) -> bool {
+        !self.skips(rule.name) && (rule.depth <= depth || names(&self.experimental, rule.name))
     }
 
     fn unknown(&self) -> impl Iterator<Item = &str> {

@@ -27,6 +27,7 @@ pub fn expose_proto_casing(subject: &Subject<'_>) -> Vec<Diagnostic> {
             subject
                 .finding(format!("the protocol in `{}` should be lowercase", word.value), word.span)
                 .help(format!("write {}", word.value.to_ascii_lowercase()))
+                .fix(word.span, word.value.to_ascii_lowercase())
         })
         .collect()
 }

@@ -18,6 +18,7 @@ pub fn stage_name_casing(subject: &Subject<'_>) -> Vec<Diagnostic> {
             subject
                 .finding(format!("stage name `{}` should be lowercase", name.value), name.span)
                 .help(format!("write {lower}: FROM finds the stage only by that name"))
+                .fix(name.span, lower)
         })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! `FROM --platform` and the platform of base images.
 
 use super::subject::Subject;
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, Span};
 use crate::dockerfile::lower::Platform;
 
 /// RedundantTargetPlatform
@@ -11,9 +11,23 @@ pub fn redundant_target_platform(subject: &Subject<'_>) -> Vec<Diagnostic> {
         .filter(|flag| matches!(flag.value.as_str(), "$TARGETPLATFORM" | "${TARGETPLATFORM}"))
         .map(|flag| {
             let message = format!("--platform={} is what FROM does without it", flag.value);
-            subject.finding(message, flag.span).help("remove the flag")
+            let finding = subject.finding(message, flag.span).help("remove the flag");
+            match flag_with_blanks(subject, flag.span) {
+                Some(span) => finding.fix(span, ""),
+                None => finding,
+            }
         })
         .collect()
+}
+
+/// The flag whose value stands at `value`, and the blanks after it.
+fn flag_with_blanks(subject: &Subject<'_>, value: Span) -> Option<Span> {
+    let text = subject.file.source.text();
+    let before = text.get(..value.start)?;
+    let start = before.len() - "--platform=".len();
+    let after = text.get(value.end..)?;
+    let blanks = after.len() - after.trim_start_matches([' ', '\t']).len();
+    (before.ends_with("--platform=") && blanks > 0).then(|| Span::new(start..value.end + blanks))
 }
 
 /// FromPlatformFlagConstDisallowed. A stage named after the platform says that it is meant.

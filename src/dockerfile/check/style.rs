@@ -24,7 +24,8 @@ pub fn from_as_casing(subject: &Subject<'_>) -> Vec<Diagnostic> {
             found.push(
                 subject
                     .finding(format!("`{}` and `{name}` have different casing", word.value), word.span)
-                    .help(format!("write {right}")),
+                    .help(format!("write {right}"))
+                    .fix(word.span, right),
             );
         }
     }
@@ -37,10 +38,12 @@ pub fn no_empty_continuation(subject: &Subject<'_>) -> Vec<Diagnostic> {
     let gaps = instructions.filter_map(|i| Some((i, *i.empty_continuations.first()?)));
     gaps.map(|(instruction, gap)| {
         let name = instruction.name.value.to_uppercase();
-        subject
+        let finding = subject
             .finding(format!("there is an empty line inside this {name}"), gap)
             .also(instruction.name.span, "continued from here")
-            .help("remove the line, or put a comment there")
+            .help("remove the line, or put a comment there");
+        let lines = instruction.empty_continuations.iter().map(|line| subject.line_of(*line));
+        lines.fold(finding, |finding, line| finding.fix(line, ""))
     })
     .collect()
 }
@@ -59,6 +62,7 @@ pub fn consistent_instruction_casing(subject: &Subject<'_>) -> Vec<Diagnostic> {
             subject
                 .finding(format!("`{}` should be {word} as most instructions here are", name.value), name.span)
                 .help(format!("write {right}"))
+                .fix(name.span, right)
         })
         .collect()
 }
@@ -69,9 +73,11 @@ pub fn maintainer_deprecated(subject: &Subject<'_>) -> Vec<Diagnostic> {
     for instruction in &subject.file.instructions {
         if let Kind::Maintainer(author) = &instruction.kind {
             let label = format!("LABEL org.opencontainers.image.authors=\"{}\"", author.value.replace('"', "\\\""));
-            found.push(
-                subject.finding("MAINTAINER is deprecated", instruction.name.span).help(format!("write {label}")),
-            );
+            let finding =
+                subject.finding("MAINTAINER is deprecated", instruction.name.span).help(format!("write {label}"));
+            // In a label a variable would be looked up.
+            let plain = !author.value.contains(['$', '\\', '\n']);
+            found.push(if plain { finding.fix(instruction.name.span.to(author.span), label) } else { finding });
         }
     }
     found
@@ -88,15 +94,15 @@ pub fn legacy_key_value_format(subject: &Subject<'_>) -> Vec<Diagnostic> {
         let name = instruction.name.value.to_uppercase();
         let value = &pair.value.value;
         let quoted = value.contains(char::is_whitespace) && !value.contains('"');
-        let value = if quoted { format!("\"{value}\"") } else { value.clone() };
-        found.push(
-            subject
-                .finding(
-                    format!("{name} without '=' takes one name and the rest of the line"),
-                    pair.key.span.to(pair.value.span),
-                )
-                .help(format!("write {name} {}={value}", pair.key.value)),
-        );
+        // Quotes and escapes mean something else behind a '='.
+        let plain = !value.contains(['"', '\'', '\\', '`']);
+        let pair_text =
+            if quoted { format!("{}=\"{value}\"", pair.key.value) } else { format!("{}={value}", pair.key.value) };
+        let span = pair.key.span.to(pair.value.span);
+        let finding = subject
+            .finding(format!("{name} without '=' takes one name and the rest of the line"), span)
+            .help(format!("write {name} {pair_text}"));
+        found.push(if plain { finding.fix(span, pair_text) } else { finding });
     }
     found
 }

@@ -46,9 +46,27 @@ impl<'a> Subject<'a> {
         self.file.instructions.iter().find(|i| i.span.range().contains(&byte))
     }
 
+    /// The whole lines that a span touches, with the last one's end.
+    pub fn line_of(&self, span: Span) -> Span {
+        let text = self.file.source.text();
+        let start = text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+        let end = text.get(span.end..).and_then(|after| after.find('\n')).map_or(text.len(), |at| span.end + at + 1);
+        Span::new(start..end)
+    }
+
     /// The earlier stage that a stage builds on.
     pub fn parent(&self, index: usize) -> Option<usize> {
         stages::for_from(&self.stages, index, &self.stages[index].from.image.value)
+    }
+
+    /// The stages whose layers the image has: the target, what it builds on, and so on down.
+    pub fn shipped(&self) -> Vec<usize> {
+        let last = self.stages.len() - 1;
+        let wanted = self.options.target.as_deref().filter(|target| !target.is_empty());
+        let target = wanted.and_then(|name| stages::by_reference(&self.stages, last + 1, name)).unwrap_or(last);
+        let mut shipped: Vec<usize> = std::iter::successors(Some(target), |index| self.parent(*index)).collect();
+        shipped.reverse();
+        shipped
     }
 
     /// For each stage: whether a matching instruction stands in it or in a stage it builds on, line by line. `visit`

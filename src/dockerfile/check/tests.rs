@@ -33,7 +33,7 @@ fn findings_with(text: &str, build_args: &[(&str, &str)]) -> Vec<Diagnostic> {
     let build_args = build_args.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let options = Options { platform, build_args, ..Options::default() };
     let ignore = Ignore::parse("secret\n*.log\n").expect("patterns");
-    check(&file, &options, &Fake, Some(&ignore))
+    check(&file, &options, &Fake, Some(&ignore), Depth::Check)
 }
 
 /// `CODE: text of the primary span`.
@@ -61,6 +61,24 @@ fn every_page_shows_what_its_rule_finds() {
         wrong.extend(good.iter().filter(|text| finds(text)).map(|text| format!("{} dislikes\n{text}", rule.name)));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_fix_leaves_nothing_for_its_rule_to_find() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut fixed = 0;
+    for rule in &RULES {
+        let page = std::fs::read_to_string(root.join(rule.page())).unwrap_or_else(|e| panic!("{}: {e}", rule.page()));
+        for text in examples(&page, "Found") {
+            let mut found = findings(text);
+            found.retain(|finding| finding.code == rule.name && !finding.fixes.is_empty());
+            let Some((mended, _)) = crate::diag::fix::apply(text, &found) else { continue };
+            let left = findings(&mended).into_iter().filter(|f| f.code == rule.name && !f.fixes.is_empty()).count();
+            assert!(left < found.len(), "{}\n{text}\n{mended}", rule.name);
+            fixed += 1;
+        }
+    }
+    assert!(fixed >= 10, "only {fixed} examples have a fix");
 }
 
 #[test]

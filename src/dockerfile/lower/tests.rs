@@ -328,7 +328,8 @@ proptest::proptest! {
             Err(list) => assert!(list.iter().any(Diagnostic::is_error), "{text}"),
         }
         if let Ok((file, _)) = parse(&Source::new("Dockerfile", text)) {
-            crate::dockerfile::check::check(&file, &options(), &Fake, None);
+            use crate::dockerfile::check::{Depth, check};
+            check(&file, &options(), &Fake, None, Depth::All);
         }
     }
 }
