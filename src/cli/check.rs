@@ -22,8 +22,9 @@ const ROUNDS: usize = 20;
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Neither the store nor base images are looked at, and nothing is built. Warnings do not make a file invalid, unless it says
-`# check=error=true`. What is looked for has a page each in docs/checks; `# check=skip=NAME` leaves a check out.
+Neither the store nor base images are looked at, and nothing is built. Warnings do not make a file
+invalid, unless it says `# check=error=true`. What is looked for has a page each in docs/checks;
+`# check=skip=NAME` leaves a check out.
 
 Examples:
   rbuild check -f Dockerfile

@@ -12,6 +12,7 @@ mod diff;
 mod du;
 mod export;
 mod failure;
+mod fmt;
 mod fsck;
 mod graph;
 mod history;
@@ -82,6 +83,8 @@ enum Command {
     Build(Box<build::BuildArgs>),
     /// Look for mistakes in a Dockerfile without building it
     Check(check::CheckArgs),
+    /// Format a Dockerfile without changing its meaning
+    Fmt(fmt::FmtArgs),
     /// Show the steps that a Dockerfile's target needs
     Graph(graph::GraphArgs),
     /// Tell what a build would do: which steps would run, why, and how long that takes
@@ -247,6 +250,7 @@ fn dispatch(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
     match &cli.command {
         Command::Build(args) => build::run(args, &session)?,
         Command::Check(args) => check::run(args, &session)?,
+        Command::Fmt(args) => fmt::run(args)?,
         Command::Graph(args) => graph::run(args, &session)?,
         Command::Plan(args) => plan::run(args, &session)?,
         Command::Why(args) => why::run(args, &session)?,

@@ -8,6 +8,7 @@ pub mod directives;
 pub mod duration;
 pub mod expand;
 mod flags;
+pub mod format;
 pub mod glob;
 pub mod ignore;
 mod instruction;

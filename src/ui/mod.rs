@@ -2,6 +2,7 @@
 //! what could drive a terminal before it is drawn ([`sanitize`]).
 
 pub mod findings;
+pub mod line_diff;
 pub mod out;
 pub mod progress;
 pub mod report;
