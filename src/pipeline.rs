@@ -262,6 +262,7 @@ fn slow_snapshots(reason: &str) -> Diagnostic {
         help: vec![
             "put the store on a file system that overlayfs takes, such as ext4, xfs or btrfs: --root DIR".into(),
         ],
+        fixes: Vec::new(),
         source: None,
     }
 }

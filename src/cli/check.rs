@@ -73,14 +73,15 @@ enum Form {
 pub fn run(args: &CheckArgs, session: &Session) -> Result<(), Failure> {
     let request = args.manifest.request(&args.context, session)?;
     let subject = Subject::new(&request, if args.pedantic { Depth::All } else { Depth::Check })?;
-    let mut source = Source::new(request.dockerfile.name, String::from_utf8_lossy(&request.dockerfile.bytes));
-    let mut found = subject.findings(&source);
+    let input = &request.dockerfile;
+    let (mut source, mut found) = subject.examine(&input.name, &input.bytes);
     if args.fix {
-        let Some(path) = &request.dockerfile.path else {
+        let Some(path) = &input.path else {
             return Err(
                 Failure::usage("`--fix` mends a file, and standard input is none").help("name it with `-f FILE`")
             );
         };
+        rewrite::is_whole(&source, &input.bytes)?;
         let (text, fixes) = subject.mend(&source, &found);
         if fixes > 0 {
             rewrite::replace(path, &text)?;
@@ -100,8 +101,8 @@ pub fn run(args: &CheckArgs, session: &Session) -> Result<(), Failure> {
 
 /// `build --check`: what `check` says, with what the build was told.
 pub fn instead_of_build(request: &BuildRequest) -> Result<(), Failure> {
-    let source = Source::new(&request.dockerfile.name, String::from_utf8_lossy(&request.dockerfile.bytes));
-    let found = Subject::new(request, Depth::Check)?.findings(&source);
+    let input = &request.dockerfile;
+    let (_, found) = Subject::new(request, Depth::Check)?.examine(&input.name, &input.bytes);
     let invalid = found.iter().any(Diagnostic::is_error);
     tell(found, invalid)
 }
@@ -139,6 +140,17 @@ impl Subject {
             ..Options::default()
         };
         Ok(Subject { options, ignore: ignore(request)?, depth })
+    }
+
+    /// The text of a file, and all that is wrong with it.
+    fn examine(&self, name: &str, bytes: &[u8]) -> (Source, Vec<Diagnostic>) {
+        match text::source(name, bytes) {
+            Ok(source) => {
+                let found = self.findings(&source);
+                (source, found)
+            }
+            Err(fault) => (Source::new(name, String::from_utf8_lossy(bytes)), vec![*fault]),
+        }
     }
 
     /// All that is wrong with a text, in its order.

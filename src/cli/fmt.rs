@@ -2,8 +2,8 @@
 
 use super::failure::{Code, Failure};
 use super::{manifest, rewrite};
-use crate::diag::Source;
 use crate::dockerfile::format::format;
+use crate::dockerfile::text;
 use crate::ui::{line_diff, out, report};
 use clap::Args;
 use std::path::PathBuf;
@@ -41,7 +41,8 @@ pub struct FmtArgs {
 /// Formats a file in place, or standard input to standard output.
 pub fn run(args: &FmtArgs) -> Result<(), Failure> {
     let input = manifest::read(args.file.as_deref(), &args.context)?;
-    let source = Source::new(input.name, String::from_utf8_lossy(&input.bytes));
+    let source = text::source(&input.name, &input.bytes).map_err(|fault| Failure::invalid(vec![*fault]))?;
+    rewrite::is_whole(&source, &input.bytes)?;
     let formatted = format(&source).map_err(Failure::invalid)?;
     let changed = formatted != source.text();
     if args.diff {

@@ -1,10 +1,21 @@
 //! Changing a file of the user's in place: `check --fix` and `fmt`.
 
+use super::failure::{Code, Failure};
 use crate::base::IoError;
 use crate::base::fs::Context;
+use crate::diag::Source;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+
+/// Refuses a text that is not all of the file: comments in another encoding, which would be lost.
+pub fn is_whole(source: &Source, bytes: &[u8]) -> Result<(), Failure> {
+    if source.text().as_bytes() == bytes {
+        return Ok(());
+    }
+    Err(Failure::new(Code::Manifest, format!("{} is not changed: not all of it is UTF-8 text", source.name()))
+        .help("save the file as UTF-8, for instance with iconv"))
+}
 
 /// Replaces what a file holds, so that a reader sees the old or the new text and never a part. The mode stays, and a
 /// symbolic link keeps pointing at the file.
