@@ -58,10 +58,10 @@ pub fn resolve(view: &View<'_>, user: &str) -> Result<Identity, OpError> {
 
 /// `--chown`: owner and group (dockerfile.md C17). Unknown names are an error with a suggestion.
 ///
-/// A number alone is also the group. A name alone (or `name:`) brings its primary group.
+/// A number alone is also the group. A name alone (or `name:`) brings its primary group. `:group` leaves the user root.
 pub fn chown(view: &View<'_>, text: &str) -> Result<(u32, u32), OpError> {
     let (name, group) = split(text);
-    if name.is_empty() {
+    if name.is_empty() && group.is_none() {
         return Err(OpError::input("chown-no-user", format!("`--chown={text}` names no user"))
             .with_help("write a user, or a user and a group: `--chown=app` or `--chown=1000:1000`")
             .about(text));
@@ -69,6 +69,7 @@ pub fn chown(view: &View<'_>, text: &str) -> Result<(u32, u32), OpError> {
     let group_id = group.and_then(id);
     let (uid, primary) = match id(name) {
         Some(uid) => (uid, uid),
+        None if name.is_empty() => (0, 0),
         None => {
             let users = Users::read(view)?;
             let (uid, entry) = users.find(name, text)?;
@@ -301,7 +302,8 @@ mod tests {
         assert_eq!(chown(&view, "app").unwrap(), (1000, 1001));
         assert_eq!(chown(&view, "app:").unwrap(), (1000, 1001));
         assert_eq!(chown(&view, "app:staff").unwrap(), (1000, 50));
-        assert!(chown(&view, ":staff").is_err());
+        assert_eq!(chown(&view, ":staff").unwrap(), (0, 50));
+        assert!(chown(&view, ":").is_err());
         let empty = Rootfs { layers: Vec::new(), tree: Trees::empty() };
         let scratch = View::new(&trees, &empty);
         assert_eq!(resolve(&scratch, "5:6").unwrap().uid, 5);
