@@ -1,13 +1,12 @@
 //! The main context of a build, made local: a directory as it is, an address or a repository fetched, an archive on standard
 //! input unpacked.
 
-use super::Session;
 use super::failure::{Code, Failure};
 use super::manifest::{self, STDIN};
+use super::{Session, address};
 use crate::base::Cancel;
 use crate::base::fs::Context as _;
 use crate::base::root::Root;
-use crate::dockerfile::lower::remote;
 use crate::graph::Remote;
 use crate::layer::compress;
 use crate::layer::tar_in::{self, Options};
@@ -35,30 +34,9 @@ pub struct Place {
 /// What a context that is not local means; `None` for directories and `-`.
 pub fn remote(context: &Path) -> Result<Option<Remote>, Failure> {
     let Some(text) = context.to_str().filter(|_| !context.is_dir()) else { return Ok(None) };
-    parse(text).transpose().map_err(|reason| Failure::usage(format!("the context '{text}' can't be fetched: {reason}")))
-}
-
-/// A context on the network, or a commit of a repository in a directory (`DIR#REF:SUBDIR`). Of a file its archive's contents
-/// are meant.
-pub fn parse(text: &str) -> Option<Result<Remote, remote::Invalid>> {
-    if let Some(rest) = text.strip_prefix("github.com/") {
-        return Some(remote::git(&format!("https://github.com/{rest}")).map(Remote::Git));
-    }
-    if let Some((dir, _)) = text.split_once('#').filter(|(dir, _)| Path::new(dir).is_dir()) {
-        return Some(local_repository(text, dir));
-    }
-    let mut parsed = remote::parse(text)?;
-    if let Ok(Remote::Http(http)) = &mut parsed {
-        http.unpack = true;
-    }
-    Some(parsed)
-}
-
-fn local_repository(text: &str, dir: &str) -> Result<Remote, remote::Invalid> {
-    let path = std::fs::canonicalize(dir).map_err(|e| remote::Invalid(e.to_string()))?;
-    let path = path.to_str().ok_or_else(|| remote::Invalid("its path is not UTF-8 text".into()))?;
-    let source = remote::git(&format!("x{}", &text[dir.len()..]))?;
-    Ok(Remote::Git(crate::graph::GitSource { url: path.to_owned(), local: true, ..source }))
+    address::parse(text)
+        .transpose()
+        .map_err(|reason| Failure::usage(format!("the context '{text}' can't be fetched: {reason}")))
 }
 
 /// Gets the context and the Dockerfile (`file`: `-f`). The store is open to this process already.
@@ -181,29 +159,5 @@ fn failure(error: OpError) -> Failure {
         OpError::Store(error) => error.into(),
         OpError::Io(error) => error.into(),
         other => Failure::new(Code::Step, other),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn contexts_are_told_by_their_form() {
-        let dir = tempfile::tempdir().unwrap();
-        let here = format!("{}#v1:sub", dir.path().display());
-        for (text, expected) in [
-            (here.as_str(), format!("{}#v1:sub", dir.path().canonicalize().unwrap().display())),
-            ("github.com/a/b#main", "https://github.com/a/b#main".to_owned()),
-            ("https://h/x.git", "https://h/x.git".to_owned()),
-            ("https://h/x.tar.gz", "https://h/x.tar.gz".to_owned()),
-        ] {
-            let remote = parse(text).unwrap().unwrap();
-            assert_eq!(remote.to_string(), expected);
-            assert!(!matches!(remote, Remote::Http(http) if !http.unpack));
-        }
-        for local in ["-", ".", "dir", "nowhere#x", "debian:12"] {
-            assert!(parse(local).is_none(), "{local}");
-        }
     }
 }

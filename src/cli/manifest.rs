@@ -2,7 +2,7 @@
 
 use super::failure::{Code, Failure};
 use super::values::{ContextArg, ContextSource, KeyMaybeValue};
-use super::{Session, context};
+use super::{Session, address};
 use crate::base::Cancel;
 use crate::base::fs::{self, Context};
 use crate::dockerfile::lower::ContextTarget;
@@ -106,13 +106,13 @@ impl ManifestArgs {
 
 /// Whether a word names a commit of a repository in a directory.
 fn is_repository(text: &str) -> bool {
-    text.contains('#') && context::parse(text).is_some()
+    text.contains('#') && address::parse(text).is_some()
 }
 
 /// A named context on the network.
 fn remote(name: &str, text: &str) -> Result<Remote, Failure> {
     let invalid = |reason: String| Failure::usage(format!("build context '{name}': {reason}"));
-    let parsed = context::parse(text).ok_or_else(|| invalid(format!("'{text}' is no address")))?;
+    let parsed = address::parse(text).ok_or_else(|| invalid(format!("'{text}' is no address")))?;
     parsed.map_err(|reason| invalid(reason.to_string()))
 }
 

@@ -1,6 +1,7 @@
 //! clap commands, one thin file each: they turn arguments into a call of the library, and its answer into text and an
 //! exit code.
 
+mod address;
 mod build;
 mod cache;
 mod check;
