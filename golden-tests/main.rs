@@ -9,6 +9,7 @@ mod containers;
 mod damage;
 mod env;
 mod examples;
+mod fuzz;
 mod mounts;
 mod remote;
 mod sandbox;
@@ -23,6 +24,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials: Vec<Trial> = Vec::new();
     trials.extend(transcript::trials());
+    trials.extend(fuzz::trials());
     trials.extend(tidy::trials());
     trials.extend(sandbox::trials());
     trials.extend(containers::trials());
