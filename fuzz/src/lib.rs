@@ -60,7 +60,7 @@ fn inside(source: &Source, told: &[Diagnostic]) {
 /// A text with variables.
 pub fn expand(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let lookup = |name: &str| (name.len() % 2 == 0).then(|| format!("é{name}*"));
+    let lookup = |name: &str| name.len().is_multiple_of(2).then(|| format!("é{name}*"));
     for quotes in [Quotes::Remove, Quotes::Keep] {
         for escape in ['\\', '`'] {
             if let Err(error) = expand::expand(&text, escape, quotes, &lookup) {
