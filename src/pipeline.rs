@@ -1,6 +1,9 @@
 //! The narrative: from a Dockerfile to a tagged image. `build` reads like the picture in ARCHITECTURE.md.
 
+mod bases;
 pub mod recall;
+
+pub use bases::{Pull, Pulling};
 
 use crate::base::{Cancel, Digest, IoError};
 use crate::container::Scene;
@@ -99,6 +102,8 @@ pub struct BuildRequest {
     pub allow_insecure: bool,
     /// `--network`.
     pub network: Network,
+    /// `--pull`, and how registries are reached.
+    pub pulling: Pulling,
     /// `--no-cache`.
     pub no_cache: bool,
     /// `--explain`: tell why steps miss the cache.
@@ -291,8 +296,12 @@ fn lower(
         allow_insecure: request.allow_insecure,
         ..Default::default()
     };
-    let images = export::StoredImages::new(store);
-    let mut lowered = dockerfile::lower(file, &options, &images).map_err(BuildError::Dockerfile)?;
+    let images = bases::Bases::new(store, &request.pulling, &request.cancel, sink);
+    let lowered = dockerfile::lower(file, &options, &images);
+    if request.cancel.is_set() {
+        return Err(BuildError::Interrupted);
+    }
+    let mut lowered = lowered.map_err(BuildError::Dockerfile)?;
     let (errors, warnings) =
         check(file, &options, &images, ignore, Depth::Build).into_iter().partition::<Vec<_>, _>(Diagnostic::is_error);
     if !errors.is_empty() {

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod digest;
 pub mod fs;
 pub mod lock;
+pub mod parallel;
 pub mod root;
 pub mod text;
 

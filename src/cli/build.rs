@@ -9,7 +9,8 @@ use super::secret::SecretArg;
 use super::values::{self, EPOCH, KeyMaybeValue, Right, SshArg, network, output};
 use crate::base::fs;
 use crate::graph::Network;
-use crate::pipeline::{self, BuildRequest, BuildResult, Output};
+use crate::pipeline::{self, BuildRequest, BuildResult, Output, Pull};
+use crate::registry::Keyring;
 use crate::snapshot::Choice;
 use crate::ui::out;
 use crate::ui::progress::{Progress, Style};
@@ -70,6 +71,10 @@ pub struct BuildArgs {
     /// A label of the image; wins over the Dockerfile's LABEL
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = KeyMaybeValue::parse)]
     pub labels: Vec<KeyMaybeValue>,
+
+    /// When to pull the images that FROM and --from name
+    #[arg(long, value_enum, value_name = "WHEN", env = "RBUILD_PULL", hide_env_values = true, default_value_t = Pull::Missing)]
+    pub pull: Pull,
 
     /// Run every step, whatever the store holds
     #[arg(long)]
@@ -152,6 +157,8 @@ pub fn run(args: &BuildArgs, session: &Session) -> Result<(), Failure> {
         fs::remove_file(file)?;
     }
     request.cancel = watched.unwrap_or_else(|| session.watch());
+    request.pulling.when = args.pull;
+    request.pulling.keyring = Keyring::from_environment();
     let progress = Progress::start(style);
     let result = pipeline::build(&request, &|event| progress.send(event));
     progress.finish();

@@ -201,7 +201,7 @@ struct Assumed<'o>(&'o Options);
 impl Images for Assumed<'_> {
     fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
         if let Err(error) = reference.parse::<Reference>() {
-            return Err(NotFound { reason: error.reason, help: Vec::new() });
+            return Err(NotFound { reason: error.reason, ..NotFound::default() });
         }
         let platform = &self.0.platform;
         let config =
@@ -215,6 +215,6 @@ struct Nothing;
 
 impl Images for Nothing {
     fn find(&self, _reference: &str) -> Result<BaseImage, NotFound> {
-        Err(NotFound { reason: "base images are not looked at".into(), help: Vec::new() })
+        Err(NotFound { reason: "base images are not looked at".into(), ..NotFound::default() })
     }
 }

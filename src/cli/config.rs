@@ -8,8 +8,10 @@ use super::failure::{Code, Failure};
 use crate::base::fs;
 use crate::diag::{Diagnostic, Source, Span};
 use crate::graph::Network;
+use crate::registry::{Host, Settings};
 use crate::snapshot::Choice;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +33,9 @@ pub struct Config {
     /// Bounds on containers.
     #[serde(default)]
     pub limits: Limits,
+    /// How registries are reached, by `HOST[:PORT]`; only in the user's file.
+    #[serde(default)]
+    pub registry: BTreeMap<String, Host>,
 }
 
 /// `[limits]`.
@@ -65,6 +70,10 @@ impl Config {
             return Err(Failure::usage(format!("{PROJECT_FILE} may not set 'root': it comes with the project"))
                 .help("set it in your own file, $XDG_CONFIG_HOME/rbuild/config.toml, or use --root or RBUILD_ROOT"));
         }
+        if !project.registry.is_empty() {
+            return Err(Failure::usage(format!("{PROJECT_FILE} may not set 'registry': it comes with the project"))
+                .help("whom to trust is said in your own file, $XDG_CONFIG_HOME/rbuild/config.toml"));
+        }
         let network = match (self.network, project.network) {
             (Some(Network::None), _) => Some(Network::None),
             (user, project) => project.or(user),
@@ -75,6 +84,7 @@ impl Config {
             network,
             snapshotter: project.snapshotter.or(self.snapshotter),
             limits: Limits { shm_size: project.limits.shm_size.or(self.limits.shm_size) },
+            registry: self.registry,
         })
     }
 
@@ -86,6 +96,11 @@ impl Config {
             false => Some(home_dir("XDG_DATA_HOME", ".local/share")?.join("rbuild")),
         };
         flag.or_else(|| self.root.clone()).or_else(user_default)
+    }
+
+    /// How registries are reached.
+    pub fn registries(&self) -> Settings {
+        Settings { hosts: self.registry.clone(), ..Settings::default() }
     }
 
     /// `shm-size` in bytes. Its form was checked when the file was read.

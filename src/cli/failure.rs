@@ -4,10 +4,12 @@ use super::secret::SecretError;
 use crate::base::IoError;
 use crate::container::ContainerError;
 use crate::diag::Diagnostic;
+use crate::dockerfile::lower::PULL_FAILED;
 use crate::export::ExportError;
 use crate::image::ReferenceError;
 use crate::ops::OpError;
 use crate::pipeline::BuildError;
+use crate::registry::RegistryError;
 use crate::sandbox::SandboxError;
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
@@ -114,7 +116,11 @@ impl From<BuildError> for Failure {
         match error {
             BuildError::Dockerfile(diagnostics) => {
                 let mut errors = diagnostics.iter().filter(|d| d.is_error());
-                let code = if errors.all(|d| is_absence(&d.code)) { Code::NotFound } else { Code::Manifest };
+                let code = match errors.clone().all(|d| is_absence(&d.code) || d.code == PULL_FAILED) {
+                    true if errors.any(|d| d.code == PULL_FAILED) => Code::Network,
+                    true => Code::NotFound,
+                    false => Code::Manifest,
+                };
                 Failure { code: code as u8, ..Failure::invalid(diagnostics) }
             }
             BuildError::Step { diagnostic, error } => {
@@ -148,6 +154,24 @@ impl From<SecretError> for Failure {
             SecretError::TooLarge { .. } => Failure::usage(error.to_string()),
             other => Failure::new(Code::NotFound, other),
         }
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Failure {
+        let help = error.help();
+        let failure = match error {
+            RegistryError::Export(e) => return e.into(),
+            RegistryError::Store(e) => return e.into(),
+            RegistryError::Io(e) => return e.into(),
+            error if error.is_not_found() => Failure::new(Code::NotFound, error),
+            error if error.is_network() => Failure::new(Code::Network, error),
+            RegistryError::Pinned(_) => Failure::new(Code::Usage, error),
+            RegistryError::Platform { .. } => Failure::new(Code::NotFound, error),
+            RegistryError::BlobMissing { .. } => Failure::new(Code::Store, error),
+            error => Failure::new(Code::Step, error),
+        };
+        Failure { help, ..failure }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::base::Cancel;
 use crate::base::fs::{self, Context};
 use crate::dockerfile::lower::ContextTarget;
 use crate::graph::Remote;
-use crate::pipeline::{BuildContext, BuildRequest, DockerfileInput};
+use crate::pipeline::{BuildContext, BuildRequest, DockerfileInput, Pulling};
 use crate::ui::report;
 use clap::Args;
 use std::collections::BTreeMap;
@@ -67,6 +67,7 @@ impl ManifestArgs {
             network: config.network.unwrap_or_default(),
             run: Default::default(),
             allow_insecure: false,
+            pulling: Pulling { settings: config.registries(), ..Pulling::default() },
             no_cache: false,
             explain: false,
             jobs: config.jobs.map(NonZeroUsize::get),

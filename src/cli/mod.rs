@@ -23,11 +23,14 @@ mod inspect;
 mod interrupt;
 mod listing;
 mod load;
+mod login;
 mod man;
 mod manifest;
 mod panic;
 mod plan;
 mod prune;
+mod pull;
+mod push;
 mod rewrite;
 mod rmi;
 mod run;
@@ -110,6 +113,14 @@ enum Command {
     Tag(tag::TagArgs),
     /// Remove images, or names of images
     Rmi(rmi::RmiArgs),
+    /// Pull images from registries
+    Pull(pull::PullArgs),
+    /// Push an image to a registry
+    Push(push::PushArgs),
+    /// Keep credentials for a registry
+    Login(login::LoginArgs),
+    /// Forget the credentials for a registry
+    Logout(login::LogoutArgs),
     /// Read images from an archive that rbuild, docker or podman saved
     Load(load::LoadArgs),
     /// Make an image of a root filesystem in a tar
@@ -263,6 +274,10 @@ fn dispatch(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
         Command::History(args) => history::run(args, &session)?,
         Command::Tag(args) => tag::run(args, &session)?,
         Command::Rmi(args) => rmi::run(args, &session)?,
+        Command::Pull(args) => pull::run(args, &session)?,
+        Command::Push(args) => push::run(args, &session)?,
+        Command::Login(args) => login::login(args, &session)?,
+        Command::Logout(args) => login::logout(args)?,
         Command::Load(args) => load::run(args, &session)?,
         Command::Import(args) => import::run(args, &session)?,
         Command::Save(args) => save::run(args, &session)?,

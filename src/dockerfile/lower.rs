@@ -93,9 +93,14 @@ pub trait Images {
     fn find(&self, reference: &str) -> Result<BaseImage, NotFound>;
 }
 
+/// The code of the diagnostic about an image that may be there but could not be had.
+pub const PULL_FAILED: &str = "image-pull-failed";
+
 /// An image that is not there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct NotFound {
+    /// Whether it may be there, and the way to it failed.
+    pub unreachable: bool,
     /// Why, as a sentence without full stop.
     pub reason: String,
     /// What to do.

@@ -129,7 +129,8 @@ pub fn resolve(store: &Store, text: &str) -> Result<Image, ExportError> {
 /// The store failed.
 pub fn find_name(store: &Store, name: &Reference) -> Result<Option<Digest>, ExportError> {
     if let Some(digest) = &name.digest {
-        return Ok(store.has_blob(digest).then_some(*digest));
+        let pinned = store.get_ref(&pin_key(name))?;
+        return Ok(pinned.or_else(|| store.has_blob(digest).then_some(*digest)));
     }
     Ok(find_ref(store, name)?.map(|(_, manifest)| manifest))
 }
@@ -266,6 +267,21 @@ pub fn tag(store: &Store, manifest: &Digest, name: &Reference) -> Result<(), Exp
     store.set_ref(&name.key(), manifest)?;
     store.remove_ref(&image.id.to_string())?;
     Ok(())
+}
+
+/// Remembers the image that a name with a digest led to: the digest may be that of an index that lists its manifest.
+///
+/// # Errors
+/// The image cannot be read, or the store failed.
+pub fn pin(store: &Store, manifest: &Digest, name: &Reference) -> Result<(), ExportError> {
+    let image = read(store, manifest)?;
+    store.set_ref(&pin_key(name), manifest)?;
+    store.remove_ref(&image.id.to_string())?;
+    Ok(())
+}
+
+fn pin_key(name: &Reference) -> String {
+    Reference { tag: None, ..name.clone() }.to_string()
 }
 
 /// Keeps an image that has no name (yet): it is listed as `<none>` and found by its ID.

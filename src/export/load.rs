@@ -4,16 +4,15 @@
 //! of the manifest must be those of the config, and a layer's content must have the diffID that the config gives it.
 //! The manifest of an OCI layout is stored as it came, with the packed blobs it lists, so that its digest stays valid.
 
-use super::archive::{Archive, MAX_UNPACKED, Member, blob_name};
+use super::ExportError;
+use super::archive::{Archive, Member, blob_name};
 use super::images::{self, Image};
+use super::intake::{Blobs, Intake};
 use super::save::{CONTAINERD_NAME, REF_NAME};
-use super::{ExportError, unpack};
-use crate::base::fs::Context;
-use crate::base::{Cancel, Digest, Hasher};
+use crate::base::{Cancel, Digest};
 use crate::dockerfile::lower::Platform;
 use crate::image::manifest::media;
-use crate::image::{Descriptor, ImageConfig, ImageIndex, MAX_DOCUMENT, Manifest, Packing, Reference};
-use crate::layer::compress;
+use crate::image::{Descriptor, ImageConfig, ImageIndex, MAX_DOCUMENT, Manifest, Reference};
 use crate::store::Store;
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -23,8 +22,6 @@ use std::path::Path;
 
 /// Most images that one archive may hold.
 const MAX_IMAGES: usize = 1000;
-/// Most layers that one image may have.
-const MAX_LAYERS: usize = 1000;
 /// Deepest nesting of indexes.
 const MAX_DEPTH: usize = 4;
 
@@ -75,7 +72,7 @@ pub fn load(
 /// An image in the archive, its documents verified against the digests that name them.
 struct Candidate {
     /// As it came; `None` for a docker archive, which has none.
-    manifest: Option<(Digest, Manifest, Vec<u8>)>,
+    manifest: Option<(Manifest, Vec<u8>)>,
     config: Vec<u8>,
     /// A docker archive's layers, bottom first.
     layers: Vec<String>,
@@ -162,7 +159,7 @@ impl Loader<'_> {
             let config = self.pinned(&manifest.config)?;
             let mut names = names;
             names.extend(tags.remove(&manifest.config.digest).unwrap_or_default());
-            let manifest = Some((descriptor.digest, manifest, bytes));
+            let manifest = Some((manifest, bytes));
             order.push(descriptor.digest);
             found.insert(descriptor.digest, Candidate { manifest, config, layers: Vec::new(), names });
             if order.len() > MAX_IMAGES {
@@ -203,12 +200,7 @@ impl Loader<'_> {
 
     /// The images among these descriptors; where several differ in platform alone, those that fit.
     fn for_platform<'d>(&self, all: &'d [Descriptor]) -> Vec<&'d Descriptor> {
-        let is_image = |d: &&Descriptor| {
-            (d.is_manifest() || d.is_index())
-                && !d.platform_is("unknown", "unknown")
-                && !d.annotations.contains_key("vnd.docker.reference.type")
-        };
-        let images: Vec<&Descriptor> = all.iter().filter(is_image).collect();
+        let images: Vec<&Descriptor> = all.iter().filter(|d| d.is_image()).collect();
         let rival = |d: &Descriptor| images.iter().any(|o| o.annotations == d.annotations && self.fits(o));
         images.iter().copied().filter(|d| d.platform.is_none() || self.fits(d) || !rival(d)).collect()
     }
@@ -243,36 +235,10 @@ impl Loader<'_> {
     }
 
     fn store_image(&self, candidate: &Candidate) -> Result<Image, ExportError> {
-        let id = Digest::of(&candidate.config);
-        let config = ImageConfig::from_bytes(&candidate.config).map_err(self.invalid(&id.to_string()))?;
-        let diff_ids = &config.rootfs.diff_ids;
-        let listed = match &candidate.manifest {
-            Some((_, manifest, _)) => manifest.layers.len(),
-            None => candidate.layers.len(),
-        };
-        if listed != diff_ids.len() || listed > MAX_LAYERS {
-            let reason = format!("image {} lists {listed} layers and its config {}", id.short(), diff_ids.len());
-            return Err(self.refused(&reason));
-        }
+        let intake = Intake { store: self.store, blobs: self, cancel: self.cancel };
         let digest = match &candidate.manifest {
-            Some((digest, manifest, bytes)) => {
-                let layers = manifest.layers.par_iter().zip(diff_ids);
-                layers.try_for_each(|(descriptor, diff_id)| self.store_blob(descriptor, diff_id))?;
-                self.store.put_blob(&candidate.config)?;
-                self.store.put_blob(bytes)?;
-                *digest
-            }
-            None => {
-                let layers = candidate.layers.par_iter().zip(diff_ids);
-                let descriptors = layers
-                    .map(|(name, diff_id)| {
-                        Ok(Descriptor::new(media::LAYER, *diff_id, self.store_member(name, diff_id)?))
-                    })
-                    .collect::<Result<Vec<_>, ExportError>>()?;
-                self.store.put_blob(&candidate.config)?;
-                let config = Descriptor::new(media::CONFIG, id, candidate.config.len() as u64);
-                self.store.put_blob(&Manifest::new(config, descriptors).to_bytes())?
-            }
+            Some((manifest, bytes)) => intake.image(manifest, bytes, &candidate.config)?,
+            None => self.store_docker(&intake, candidate)?,
         };
         for name in &candidate.names {
             images::tag(self.store, &digest, name)?;
@@ -285,66 +251,46 @@ impl Loader<'_> {
         Ok(image)
     }
 
-    /// A layer of an OCI layout: the unpacked one, and its blob if that is packed.
-    fn store_blob(&self, descriptor: &Descriptor, diff_id: &Digest) -> Result<(), ExportError> {
-        let digest = descriptor.digest;
-        let kind = &descriptor.media_type;
-        let packing =
-            descriptor.packing().ok_or_else(|| self.refused(&format!("'{kind}' is no layer that is known")))?;
-        if packing == Packing::Plain {
-            if digest != *diff_id {
-                return Err(self.refused(&format!("layer {digest} is {diff_id} in the config")));
-            }
-            if let Some(info) = self.store.layer(diff_id)? {
-                return self.check_size(descriptor, info.tar_size);
-            }
-            let member = self.blob(&digest)?;
-            self.check_size(descriptor, member.size())?;
-            self.unpack(&member, diff_id)?;
-            return Ok(());
-        }
-        let member = self.blob(&digest)?;
-        self.check_size(descriptor, member.size())?;
-        if !self.store.has_blob(&digest) {
-            self.store.put_blob_from(&mut member.reader(), Some(&digest), member.size())?;
-        }
-        // Also where the layer is known: another blob may claim to be it.
-        self.unpack(&member, diff_id)?;
-        Ok(())
-    }
-
-    fn check_size(&self, descriptor: &Descriptor, size: u64) -> Result<(), ExportError> {
-        match descriptor.size == size {
-            true => Ok(()),
-            false => {
-                let reason = format!("layer {} has {size} bytes and not {}", descriptor.digest, descriptor.size);
-                Err(self.refused(&reason))
-            }
-        }
+    /// An image of a docker archive, with a manifest of our own; its digest.
+    fn store_docker(&self, intake: &Intake<'_>, candidate: &Candidate) -> Result<Digest, ExportError> {
+        let id = Digest::of(&candidate.config);
+        let config = ImageConfig::from_bytes(&candidate.config).map_err(self.invalid(&id.to_string()))?;
+        let diff_ids = &config.rootfs.diff_ids;
+        intake.check_count(&id, candidate.layers.len(), diff_ids.len())?;
+        let layers = candidate.layers.par_iter().zip(diff_ids);
+        let descriptors = layers
+            .map(|(name, diff_id)| {
+                Ok(Descriptor::new(media::LAYER, *diff_id, self.store_member(intake, name, diff_id)?))
+            })
+            .collect::<Result<Vec<_>, ExportError>>()?;
+        self.store.put_blob(&candidate.config)?;
+        let config = Descriptor::new(media::CONFIG, id, candidate.config.len() as u64);
+        Ok(self.store.put_blob(&Manifest::new(config, descriptors).to_bytes())?)
     }
 
     /// A layer of a docker archive; the length of its tar in bytes.
-    fn store_member(&self, name: &str, diff_id: &Digest) -> Result<u64, ExportError> {
+    fn store_member(&self, intake: &Intake<'_>, name: &str, diff_id: &Digest) -> Result<u64, ExportError> {
         if let Some(info) = self.store.layer(diff_id)? {
             return Ok(info.tar_size);
         }
         let missing = || self.refused(&format!("it does not hold the layer '{}'", name.escape_debug()));
         let member = self.archive.get(name)?.ok_or_else(missing)?;
-        self.unpack(&member, diff_id)
+        intake.unpack(&mut member.reader(), diff_id)
+    }
+}
+
+impl Blobs for Loader<'_> {
+    fn place(&self) -> &Path {
+        self.archive.name()
     }
 
-    /// Makes the layer of a member's tar, or checks it if the store has that layer; the length of the tar in bytes.
-    fn unpack(&self, member: &Member, diff_id: &Digest) -> Result<u64, ExportError> {
-        let name = self.archive.name();
-        let (mut reader, _) = compress::open_compressed(member.reader(), MAX_UNPACKED).at("read", name)?;
-        if let Some(info) = self.store.layer(diff_id)? {
-            let (found, _) = Hasher::read(&mut reader).at("read", name)?;
-            if found != *diff_id {
-                return Err(self.refused(&format!("a layer announced as {diff_id} is {found}")));
-            }
-            return Ok(info.tar_size);
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>, ExportError> {
+        let member = self.blob(&descriptor.digest)?;
+        if member.size() != descriptor.size {
+            let Descriptor { digest, size, .. } = descriptor;
+            return Err(self.refused(&format!("layer {digest} has {} bytes and not {size}", member.size())));
         }
-        Ok(unpack::foreign_layer(self.store, &mut reader, diff_id, name, self.cancel)?.tar_size)
+        Ok(Box::new(member.reader()))
     }
 }
 

@@ -11,6 +11,7 @@ mod fixture;
 pub mod images;
 pub mod import;
 pub mod inspect;
+pub mod intake;
 pub mod layers;
 pub mod load;
 pub mod merge;

@@ -41,16 +41,16 @@ impl Images for StoredImages<'_> {
         self.read(reference).map_err(|error| {
             // A text that is no name and fits no ID is told why it is no name.
             if let (true, Err(invalid)) = (error.is_not_found(), reference.parse::<Reference>()) {
-                return NotFound { reason: invalid.to_string(), help: Vec::new() };
+                return NotFound { reason: invalid.to_string(), ..NotFound::default() };
             }
             let mut help = Vec::new();
             if let ExportError::NotFound { near, .. } = &error {
                 help.extend(near.iter().map(|near| format!("did you mean '{near}'?")));
-                help.push(format!("pulling is not there yet: import or load it: rbuild import ROOTFS.tar {reference}"));
+                help.push(format!("pull, load or import it: rbuild pull {reference}"));
             } else {
                 help = error.help();
             }
-            NotFound { reason: error.to_string(), help }
+            NotFound { reason: error.to_string(), help, unreachable: false }
         })
     }
 }
@@ -72,7 +72,7 @@ mod tests {
         }
         let missing = images.find("bass-os").unwrap_err();
         assert!(missing.reason.contains("'bass-os'"), "{missing:?}");
-        assert!(missing.help[0].contains("base-os") && missing.help[1].contains("rbuild import"), "{missing:?}");
+        assert!(missing.help[0].contains("base-os") && missing.help[1].contains("rbuild pull bass-os"), "{missing:?}");
         assert!(images.find("Base").unwrap_err().reason.contains("lower-case"));
         std::fs::remove_dir_all(test.store.layer_fs(&only).unwrap().parent().unwrap()).unwrap();
         assert!(images.find("base-os").unwrap_err().reason.contains("not in the store"));

@@ -131,6 +131,13 @@ impl Descriptor {
         matches!(self.media_type.as_str(), media::INDEX | media::DOCKER_LIST)
     }
 
+    /// Whether an index lists it as an image and not as something about an image: an attestation.
+    pub fn is_image(&self) -> bool {
+        (self.is_manifest() || self.is_index())
+            && !self.platform_is("unknown", "unknown")
+            && !self.annotations.contains_key("vnd.docker.reference.type")
+    }
+
     /// `os`, `architecture` and `variant` of its platform, as far as they are given.
     pub fn platform_is(&self, os: &str, architecture: &str) -> bool {
         let field = |name: &str| self.platform.as_ref().and_then(|p| p.get(name)).and_then(Value::as_str);

@@ -4,6 +4,7 @@
 pub(crate) mod codec;
 pub mod compress;
 pub mod device;
+pub mod encode;
 pub mod entry;
 pub mod index;
 pub mod mode;

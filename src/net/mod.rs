@@ -5,9 +5,11 @@
 
 mod forward;
 mod guard;
+mod payload;
 mod proxy;
 mod url;
 
+pub use payload::Payload;
 pub use url::{Url, UrlError};
 
 use crate::base::Cancel;
@@ -18,7 +20,7 @@ use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
 
 /// How many redirects are followed.
@@ -32,20 +34,34 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, Default)]
 pub struct Client {
     agents: Arc<[OnceLock<ureq::Agent>; 2]>,
+    trust: Arc<Trust>,
+}
+
+/// Whose certificates are accepted.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// Certificates in PEM form, beside the system's roots.
+    pub roots: Vec<u8>,
+    /// Any certificate at all: only where the user said so for this server.
+    pub anyone: bool,
 }
 
 /// A request.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// `GET`, `HEAD`.
+    /// What is asked.
     pub method: Method,
     /// Where.
     pub url: Url,
+    /// Whom the user named, where `url` is a server's word and not the user's: it may then not lead to this machine.
+    pub named: Option<Url>,
     /// Header fields; none with credentials.
     pub headers: Vec<(&'static str, String)>,
     /// The `Authorization` field. Goes to the origin of `url` alone. Without one, what stands before the `@` of the address
     /// is sent as basic authentication.
     pub authorization: Option<String>,
+    /// What is sent.
+    pub payload: Payload,
     /// Whether a redirect may lead from https to http: only where the contents are checked otherwise.
     pub may_downgrade: bool,
     /// How long all of it may take.
@@ -59,6 +75,19 @@ pub enum Method {
     Get,
     /// What is known of them.
     Head,
+    /// Something is begun.
+    Post,
+    /// Contents are put in place.
+    Put,
+    /// Contents are continued.
+    Patch,
+}
+
+impl Method {
+    /// Whether asking twice is as good as asking once, also by way of a redirect.
+    fn is_safe(self) -> bool {
+        matches!(self, Method::Get | Method::Head)
+    }
 }
 
 /// The head of an answer, and its body to be read.
@@ -118,18 +147,38 @@ pub enum NetError {
 impl Response {
     /// A header field, if it is there and text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers(name).next()
+    }
+
+    /// All header fields of a name, in order.
+    pub fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
 impl Client {
-    /// Sends a request and follows its redirects; an answer with any other status is an answer.
+    /// A client that accepts the certificates of others than the system's roots.
+    pub fn trusting(trust: Trust) -> Client {
+        Client { agents: Arc::default(), trust: Arc::new(trust) }
+    }
+
+    /// Sends a request and follows its redirects (of one that changes something only those that keep its method, RFC
+    /// 9110, 15.4); an answer with any other status is an answer.
     pub fn send(&self, request: &Request, cancel: &Cancel) -> Result<Response, NetError> {
         let deadline = Instant::now() + request.time_limit;
         let mut url = request.url.clone();
+        let named = request.named.as_ref().unwrap_or(&request.url);
+        if reach(named, &url) == Reach::Away && guard::is_near_number(&url) {
+            return Err(NetError::Failed { host: url.host().to_owned(), reason: Near.to_string() });
+        }
         for _ in 0..=MAX_REDIRECTS {
             let response = self.one(request, &url, deadline, cancel)?;
-            if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
+            let followed = match response.status {
+                301..=303 => request.method.is_safe(),
+                307 | 308 => true,
+                _ => false,
+            };
+            if !followed {
                 return Ok(response);
             }
             let Some(location) = response.header("location") else { return Ok(response) };
@@ -142,7 +191,7 @@ impl Client {
             if url.is_https() && !next.is_https() && !request.may_downgrade {
                 return Err(refused("it leads from https to http, where anyone may change what is sent".into()));
             }
-            if reach(&request.url, &next) == Reach::Away && guard::is_near_number(&next) {
+            if reach(named, &next) == Reach::Away && guard::is_near_number(&next) {
                 return Err(refused(Near.to_string()));
             }
             url = next;
@@ -154,7 +203,7 @@ impl Client {
     /// One exchange, on a thread of its own.
     fn one(&self, request: &Request, url: &Url, deadline: Instant, cancel: &Cancel) -> Result<Response, NetError> {
         let (sender, receiver) = sync_channel(4);
-        let agent = self.agent(reach(&request.url, url));
+        let agent = self.agent(reach(request.named.as_ref().unwrap_or(&request.url), url));
         let (request, target) = (request.clone(), url.clone());
         let limit = request.time_limit;
         std::thread::spawn(move || {
@@ -179,7 +228,11 @@ impl Client {
 
     fn agent(&self, reach: Reach) -> ureq::Agent {
         let agent = &self.agents[reach as usize];
-        agent.get_or_init(|| ureq::Agent::with_parts(config(), DefaultConnector::default(), Guard::new(reach))).clone()
+        agent
+            .get_or_init(|| {
+                ureq::Agent::with_parts(config(&self.trust), DefaultConnector::default(), Guard::new(reach))
+            })
+            .clone()
     }
 }
 
@@ -190,7 +243,7 @@ fn reach(named: &Url, url: &Url) -> Reach {
     if same_host || guard::is_near_number(named) { Reach::Anywhere } else { Reach::Away }
 }
 
-fn config() -> ureq::config::Config {
+fn config(trust: &Trust) -> ureq::config::Config {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -203,17 +256,26 @@ fn config() -> ureq::config::Config {
         .timeout_connect(Some(Duration::from_secs(30)))
         .timeout_recv_response(Some(Duration::from_secs(120)))
         .timeout_per_read(Some(Duration::from_secs(120)))
-        .tls_config(TlsConfig::builder().root_certs(roots()).build())
+        .tls_config(tls(trust))
         .build()
 }
 
-fn roots() -> RootCerts {
+fn tls(trust: &Trust) -> TlsConfig {
+    TlsConfig::builder().root_certs(roots(&trust.roots)).disable_verification(trust.anyone).build()
+}
+
+fn roots(further: &[u8]) -> RootCerts {
+    let further = ureq::tls::parse_pem(further).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    });
+    let further: Vec<Certificate<'static>> = further.collect();
     let found = rustls_native_certs::load_native_certs();
-    if found.certs.is_empty() {
+    if found.certs.is_empty() && further.is_empty() {
         return RootCerts::WebPki;
     }
-    let owned = found.certs.iter().map(|c| Certificate::from_der(c.as_ref()).to_owned()).collect();
-    RootCerts::Specific(Arc::new(owned))
+    let native = found.certs.iter().map(|c| Certificate::from_der(c.as_ref()).to_owned());
+    RootCerts::Specific(Arc::new(native.chain(further).collect()))
 }
 
 /// What the thread of a request tells.
@@ -245,22 +307,15 @@ fn exchange(
         Ok(tunnel) => tunnel,
         Err(e) => return sender.send(Message::Failed(NetError::Proxy { host, reason: e.to_string() })),
     };
-    let builder = match request.method {
-        Method::Get => agent.get(url.uri().clone()),
-        Method::Head => agent.head(url.uri().clone()),
-    };
-    let mut builder = builder.config().proxy(tunnel).build();
-    for (name, value) in &request.headers {
-        builder = builder.header(*name, value);
-    }
+    let mut headers: Vec<(&str, String)> = request.headers.clone();
     if url.same_origin(&request.url) {
         let basic =
             || request.url.user().map(|u| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(u)));
         if let Some(value) = request.authorization.clone().or_else(basic) {
-            builder = builder.header("authorization", value);
+            headers.push(("authorization", value));
         }
     }
-    let mut response = match builder.call() {
+    let mut response = match call(agent, request, url, tunnel, &headers) {
         Ok(response) => response,
         Err(e) => return sender.send(failed(e)),
     };
@@ -280,6 +335,39 @@ fn exchange(
             Err(e) => return sender.send(failed(ureq::Error::from(e))),
         }
     }
+}
+
+/// Sends the request and waits for the head of its answer.
+fn call(
+    agent: &ureq::Agent,
+    request: &Request,
+    url: &Url,
+    tunnel: Option<ureq::Proxy>,
+    headers: &[(&str, String)],
+) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+    let uri = url.uri().clone();
+    let bodiless = match request.method {
+        Method::Get => Some(agent.get(uri.clone())),
+        Method::Head => Some(agent.head(uri.clone())),
+        _ => None,
+    };
+    if let Some(mut builder) = bodiless {
+        for (name, value) in headers {
+            builder = builder.header(*name, value);
+        }
+        return builder.config().proxy(tunnel).build().call();
+    }
+    let mut builder = match request.method {
+        Method::Put => agent.put(uri),
+        Method::Patch => agent.patch(uri),
+        _ => agent.post(uri),
+    };
+    for (name, value) in headers {
+        builder = builder.header(*name, value);
+    }
+    // The length is told at the beginning: registries and object stores behind them want it.
+    let builder = builder.header("content-length", request.payload.len().to_string()).config().proxy(tunnel).build();
+    builder.send(ureq::SendBody::from_owned_reader(request.payload.open()?))
 }
 
 fn failure(host: String, error: &ureq::Error) -> NetError {

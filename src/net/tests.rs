@@ -44,6 +44,8 @@ fn request(url: &str) -> Request {
         url: Url::parse(url).unwrap(),
         headers: vec![("x-test", "1".into())],
         authorization: None,
+        named: None,
+        payload: Payload::None,
         may_downgrade: false,
         time_limit: Duration::from_secs(20),
     }

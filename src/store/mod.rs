@@ -16,6 +16,7 @@ pub mod layers;
 pub mod layout;
 mod mark;
 pub mod mounts;
+pub mod packed;
 pub mod refs;
 pub mod statcache;
 pub mod steps;

@@ -15,7 +15,7 @@ impl Images for Fake {
         let architecture = match reference {
             "example/arm64-only" => "arm64",
             "example/amd64" => "amd64",
-            _ => return Err(NotFound { reason: "not in the store".into(), help: Vec::new() }),
+            _ => return Err(NotFound { reason: "not in the store".into(), ..NotFound::default() }),
         };
         let config = ImageConfig { architecture: architecture.into(), os: "linux".into(), ..ImageConfig::default() };
         Ok(BaseImage { reference: reference.into(), manifest: Digest::of(b""), config })

@@ -3,7 +3,7 @@
 use super::site::{Fault, Site, listed};
 use super::stages::{self, suggest};
 use super::walk::Walk;
-use super::{BaseImage, ContextTarget, NotFound};
+use super::{BaseImage, ContextTarget, NotFound, PULL_FAILED};
 use crate::diag::Span;
 use crate::dockerfile::ast::Word;
 use crate::graph::{CopySource, ImageOp, Op, Remote, StepId};
@@ -102,9 +102,13 @@ impl Walk<'_> {
 
     /// Tells that the image that `word` names at stage `index` is not there.
     pub fn not_found(&self, site: &Site<'_>, index: usize, word: &Word, reference: &str, missing: NotFound) -> Fault {
-        let message = format!("image `{reference}` was not found: {}", missing.reason);
+        let (code, problem) = match missing.unreachable {
+            true => (PULL_FAILED, "could not be pulled"),
+            false => ("image-not-found", "was not found"),
+        };
+        let message = format!("image `{reference}` {problem}: {}", missing.reason);
         let fault = site
-            .error("image-not-found", message, word.span)
+            .error(code, message, word.span)
             .note(format!("it is no stage before this one either (there are: {})", self.earlier(index)));
         let names = self.stages[..index].iter().filter_map(|s| s.name.as_deref());
         let contexts = self.options.contexts.iter().map(|c| c.name.as_str());

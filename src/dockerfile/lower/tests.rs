@@ -28,7 +28,13 @@ impl Images for Fake {
                 on_build: Some(["COPY --from=tools /t /t", "RUN touch $X"].map(text).into()),
                 ..Execution::default()
             },
-            _ => return Err(NotFound { reason: "no such image in the store".into(), help: vec!["pull it".into()] }),
+            _ => {
+                return Err(NotFound {
+                    reason: "no such image in the store".into(),
+                    help: vec!["pull it".into()],
+                    ..NotFound::default()
+                });
+            }
         };
         let layer = Digest::of(reference.as_bytes());
         let config = ImageConfig {

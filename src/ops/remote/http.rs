@@ -7,7 +7,7 @@ use crate::base::{Digest, Hasher, clock};
 use crate::graph::{HttpSource, Remote};
 use crate::layer::compress;
 use crate::layer::tar_in::{self, ApplyError};
-use crate::net::{Method, Request, Response, Url};
+use crate::net::{Method, Payload, Request, Response, Url};
 use crate::ops::{OpError, Written};
 use rustix::fs::{Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use std::collections::HashMap;
@@ -34,6 +34,8 @@ pub(super) fn fetch(
         method: Method::Get,
         headers: conditions(known),
         authorization: authorization(fetcher, &url),
+        named: None,
+        payload: Payload::None,
         may_downgrade: source.checksum.is_some(),
         time_limit: TIME_LIMIT,
         url,

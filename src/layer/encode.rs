@@ -1,0 +1,250 @@
+//! Packing a layer's tar, in parallel, so that the same tar gives the same bytes on any machine and with any number of
+//! threads. None of the libraries promises that on its own: the versions are pinned, the parameters fixed, and the bytes
+//! a test's; whoever changes any of them changes [`Encoding::way`] too.
+//!
+//! gzip: one member (RFC 1952) of blocks of 1 MiB, each compressed apart with the 32 KiB before it as dictionary and
+//! ended on a byte boundary, as pigz does. zstd: one frame, by the library's own workers, whose jobs are of fixed size.
+
+use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use rayon::prelude::*;
+use std::io::{self, Write};
+
+/// Bytes of the tar in one gzip block.
+const BLOCK: usize = 1 << 20;
+/// How far back deflate can point.
+const WINDOW: usize = 32 << 10;
+/// What gzip's own default level is.
+const GZIP_LEVEL: u32 = 6;
+/// The default of zstd(1).
+const ZSTD_LEVEL: i32 = 3;
+/// Bytes of the tar in one zstd job.
+const ZSTD_JOB: u32 = 4 << 20;
+/// No name, no time, an unknown system: nothing that is not the tar's.
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+/// An empty last block with fixed codes (RFC 1951, 3.2.3).
+const GZIP_END: [u8; 2] = [3, 0];
+
+/// How a tar is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+impl Encoding {
+    /// Encoder and version: the same of it gives the same bytes.
+    pub fn way(self) -> &'static str {
+        match self {
+            Encoding::Gzip => "gzip-1",
+            Encoding::Zstd => "zstd-1",
+        }
+    }
+}
+
+/// Packs what is written to it.
+#[allow(missing_debug_implementations)]
+pub enum Encoder<W: Write> {
+    /// gzip.
+    Gzip(Gzip<W>),
+    /// zstd.
+    Zstd(zstd::stream::write::Encoder<'static, W>),
+}
+
+impl<W: Write> Encoder<W> {
+    /// An encoder on as many threads as there are processors.
+    ///
+    /// # Errors
+    /// The beginning cannot be written.
+    pub fn new(encoding: Encoding, out: W) -> io::Result<Encoder<W>> {
+        Encoder::on(encoding, out, rayon::current_num_threads())
+    }
+
+    fn on(encoding: Encoding, out: W, threads: usize) -> io::Result<Encoder<W>> {
+        match encoding {
+            Encoding::Gzip => Gzip::new(out, threads).map(Encoder::Gzip),
+            Encoding::Zstd => zstd_encoder(out, threads).map(Encoder::Zstd),
+        }
+    }
+
+    /// Writes what is left and the end; gives back what was written to.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn finish(self) -> io::Result<W> {
+        match self {
+            Encoder::Gzip(gzip) => gzip.finish(),
+            Encoder::Zstd(zstd) => zstd.finish(),
+        }
+    }
+}
+
+fn zstd_encoder<W: Write>(out: W, threads: usize) -> io::Result<zstd::stream::write::Encoder<'static, W>> {
+    use zstd::zstd_safe::CParameter;
+    let mut encoder = zstd::stream::write::Encoder::new(out, ZSTD_LEVEL)?;
+    // One worker gives what many give; none gives something else (zstd#2238).
+    encoder.multithread(u32::try_from(threads.max(1)).unwrap_or(1))?;
+    encoder.set_parameter(CParameter::JobSize(ZSTD_JOB))?;
+    encoder.include_checksum(true)?;
+    Ok(encoder)
+}
+
+impl<W: Write> Write for Encoder<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Encoder::Gzip(gzip) => gzip.write(bytes),
+            Encoder::Zstd(zstd) => zstd.write(bytes),
+        }
+    }
+
+    /// Does nothing: where a flush falls would show in the bytes.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Packs blocks as soon as there is one for each thread.
+#[allow(missing_debug_implementations)]
+pub struct Gzip<W: Write> {
+    out: W,
+    /// The last [`WINDOW`] bytes that were packed, and after them what was not.
+    pending: Vec<u8>,
+    /// How much of `pending` was packed already.
+    packed: usize,
+    /// Bytes to gather.
+    batch: usize,
+    crc: Crc,
+}
+
+impl<W: Write> Gzip<W> {
+    fn new(mut out: W, threads: usize) -> io::Result<Gzip<W>> {
+        out.write_all(&GZIP_HEADER)?;
+        Ok(Gzip { out, pending: Vec::new(), packed: 0, batch: BLOCK * threads.max(1), crc: Crc::new() })
+    }
+
+    fn pack(&mut self) -> io::Result<()> {
+        let starts: Vec<usize> = (self.packed..self.pending.len()).step_by(BLOCK).collect();
+        let pending = &self.pending;
+        let blocks = starts.par_iter().map(|&start| {
+            let dictionary = &pending[start.saturating_sub(WINDOW)..start];
+            deflate(&pending[start..pending.len().min(start + BLOCK)], dictionary)
+        });
+        for (bytes, crc) in blocks.collect::<io::Result<Vec<_>>>()? {
+            self.crc.combine(&crc);
+            self.out.write_all(&bytes)?;
+        }
+        let keep = self.pending.len().min(WINDOW);
+        self.pending.drain(..self.pending.len() - keep);
+        self.packed = keep;
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<W> {
+        self.pack()?;
+        self.out.write_all(&GZIP_END)?;
+        self.out.write_all(&self.crc.sum().to_le_bytes())?;
+        self.out.write_all(&self.crc.amount().to_le_bytes())?;
+        Ok(self.out)
+    }
+}
+
+impl<W: Write> Write for Gzip<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = self.batch - (self.pending.len() - self.packed);
+        let taken = room.min(bytes.len());
+        self.pending.extend_from_slice(&bytes[..taken]);
+        if self.pending.len() - self.packed == self.batch {
+            self.pack()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One block as raw deflate that ends on a byte boundary, and its checksum. A fresh state each: a used one may give other
+/// bytes.
+fn deflate(block: &[u8], dictionary: &[u8]) -> io::Result<(Vec<u8>, Crc)> {
+    let mut crc = Crc::new();
+    crc.update(block);
+    let mut state = Compress::new(Compression::new(GZIP_LEVEL), false);
+    if !dictionary.is_empty() {
+        state.set_dictionary(dictionary).map_err(io::Error::other)?;
+    }
+    let mut out = Vec::with_capacity(block.len() / 2 + 1024);
+    loop {
+        let read = usize::try_from(state.total_in()).unwrap_or(usize::MAX);
+        let status = state.compress_vec(&block[read..], &mut out, FlushCompress::Sync).map_err(io::Error::other)?;
+        let done = state.total_in() == block.len() as u64 && out.len() < out.capacity();
+        match status {
+            Status::Ok | Status::BufError if done => return Ok((out, crc)),
+            Status::StreamEnd => return Err(io::Error::other("deflate ended early")),
+            _ => out.reserve(out.capacity().max(1024)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Digest;
+    use crate::layer::compress;
+    use std::io::Read;
+
+    /// Text and noise that do not depend on anything, of 3 blocks and a bit.
+    fn sample() -> Vec<u8> {
+        let mut state = 1_u64;
+        let mut out = Vec::new();
+        while out.len() < 3 * BLOCK + 12_345 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            match state >> 62 {
+                0 => out.extend_from_slice(&state.to_le_bytes()),
+                _ => out.extend_from_slice(format!("usr/share/doc/{:x}/copyright\n", (state >> 40) % 512).as_bytes()),
+            }
+        }
+        out
+    }
+
+    fn encode(encoding: Encoding, threads: usize, piece: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = Encoder::on(encoding, Vec::new(), threads).unwrap();
+        for piece in bytes.chunks(piece) {
+            encoder.write_all(piece).unwrap();
+        }
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn what_is_packed_unpacks_and_depends_on_nothing_but_the_bytes() {
+        for encoding in [Encoding::Gzip, Encoding::Zstd] {
+            for bytes in [&sample()[..], &sample()[..BLOCK], &b"x"[..], b""] {
+                let packed = encode(encoding, 1, 999_999, bytes);
+                assert_eq!(packed, encode(encoding, 3, 4096, bytes), "{encoding:?}, {} bytes", bytes.len());
+                let mut unpacked = Vec::new();
+                let (mut reader, _) = compress::open_compressed(&packed[..], u64::MAX).unwrap();
+                reader.read_to_end(&mut unpacked).unwrap();
+                assert!(unpacked == bytes, "{encoding:?}, {} bytes", bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn gzip_is_one_member_that_plain_decoders_read_to_its_end() {
+        let (bytes, packed) = (sample(), encode(Encoding::Gzip, 2, 1 << 16, &sample()));
+        let mut decoder = flate2::bufread::GzDecoder::new(&packed[..]);
+        let mut unpacked = Vec::new();
+        decoder.read_to_end(&mut unpacked).unwrap();
+        assert!(unpacked == bytes && decoder.into_inner().is_empty());
+    }
+
+    /// These digests are a promise: registries hold blobs under them. Where a library changes its output, raise
+    /// [`Encoding::way`] with them.
+    #[test]
+    fn the_bytes_are_those_of_earlier_versions() {
+        for (encoding, expected) in [(Encoding::Gzip, "GZIPDIGEST"), (Encoding::Zstd, "ZSTDDIGEST")] {
+            assert_eq!(Digest::of(&encode(encoding, 2, 1 << 16, &sample())).to_string(), expected, "{encoding:?}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The images that FROM, `COPY --from` and mounts name: from the store, pulled where `--pull` says so.
+
+use crate::base::Cancel;
+use crate::dockerfile::lower::{BaseImage, Images, NotFound, Platform};
+use crate::export::{StoredImages, images};
+use crate::image::Reference;
+use crate::registry::{self, Keyring, RegistryError, Settings};
+use crate::solver::{Sink, event::Event};
+use crate::store::Store;
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// When images are pulled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Pull {
+    /// Whatever the store holds
+    Always,
+    /// Where the store has none of that name
+    Missing,
+    /// Not at all
+    #[default]
+    Never,
+    /// Where the registry has another than the store; the store's where the registry does not answer
+    Newer,
+}
+
+/// How images are pulled for a build.
+#[derive(Clone, Debug, Default)]
+pub struct Pulling {
+    /// When.
+    pub when: Pull,
+    /// How registries are reached.
+    pub settings: Settings,
+    /// Credentials.
+    pub keyring: Keyring,
+}
+
+/// The images of a build.
+pub(super) struct Bases<'b> {
+    store: &'b Store,
+    stored: StoredImages<'b>,
+    pulling: &'b Pulling,
+    cancel: &'b Cancel,
+    sink: &'b Sink<'b>,
+    began: Instant,
+    /// Names that were pulled or tried: once in a build is enough.
+    asked: Mutex<HashSet<String>>,
+}
+
+impl<'b> Bases<'b> {
+    pub fn new(store: &'b Store, pulling: &'b Pulling, cancel: &'b Cancel, sink: &'b Sink<'b>) -> Bases<'b> {
+        let stored = StoredImages::new(store);
+        Bases { store, stored, pulling, cancel, sink, began: Instant::now(), asked: Mutex::default() }
+    }
+
+    fn tell(&self, what: &str) {
+        let at = self.began.elapsed().as_millis() as u64;
+        (self.sink)(Event::Exporting { what: what.to_owned(), at });
+    }
+
+    fn pull(&self, name: &Reference) -> Result<(), RegistryError> {
+        self.tell(&format!("pulling {}", name.familiar()));
+        let Pulling { settings, keyring, .. } = self.pulling;
+        let tell = |text: &str| self.tell(text);
+        registry::pull(self.store, name, &Platform::default(), settings, keyring, &tell, self.cancel).map(drop)
+    }
+}
+
+impl Images for Bases<'_> {
+    fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
+        let stored = self.stored.find(reference);
+        let Ok(name) = reference.parse::<Reference>() else { return stored };
+        let pinned = name.digest.is_some();
+        let wanted = match self.pulling.when {
+            Pull::Never => false,
+            Pull::Missing => stored.is_err(),
+            // What a digest names does not change.
+            Pull::Always | Pull::Newer => stored.is_err() || !pinned,
+        };
+        let first = || self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string());
+        if !wanted || !first() {
+            return stored;
+        }
+        // Known by an ID, or as podman has it under localhost: no registry has that.
+        let local = stored.is_ok() && !matches!(images::find_name(self.store, &name), Ok(Some(_)));
+        if local {
+            return stored;
+        }
+        match self.pull(&name) {
+            Ok(()) => self.stored.find(reference),
+            Err(error) if self.pulling.when == Pull::Newer && stored.is_ok() && error.is_network() => {
+                self.tell(&format!("using the stored {}: {error}", name.familiar()));
+                stored
+            }
+            Err(error) => {
+                let mut help = stored.err().map(|e| e.help).unwrap_or_default();
+                help.retain(|text| text.starts_with("did you mean"));
+                help.extend(error.help());
+                let unreachable = !error.is_not_found() && !matches!(error, RegistryError::Platform { .. });
+                Err(NotFound { reason: error.to_string(), help, unreachable })
+            }
+        }
+    }
+}

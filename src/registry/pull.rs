@@ -1,0 +1,275 @@
+//! From a registry into the store.
+
+use super::client::{Ask, Remote};
+use super::download::Download;
+use super::error::Fault;
+use super::{Keyring, RegistryError, Settings, Tell};
+use crate::base::{Cancel, Digest};
+use crate::dockerfile::lower::Platform;
+use crate::export::intake::{Blobs, Intake};
+use crate::export::{ExportError, Image, images};
+use crate::image::manifest::media;
+use crate::image::{Descriptor, DocumentError, ImageIndex, MAX_DOCUMENT, Manifest, Reference};
+use crate::net::{Method, Response};
+use crate::store::Store;
+use serde_json::Value;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Deepest nesting of indexes.
+const MAX_DEPTH: usize = 4;
+/// What is taken as a manifest.
+const ACCEPT: [&str; 4] = [media::MANIFEST, media::INDEX, media::DOCKER_MANIFEST, media::DOCKER_LIST];
+
+/// What [`pull`] got.
+#[derive(Debug)]
+pub struct Pulled {
+    /// As it is in the store now.
+    pub image: Image,
+    /// What the name leads to in the registry: the digest of an index or of the manifest.
+    pub digest: Digest,
+    /// Whether the store had all of it before.
+    pub known: bool,
+}
+
+/// Pulls an image: its manifest is stored as it came, its packed layers are kept, and it gets its name last, so that a
+/// pull that fails leaves the name as it was. Mirrors are asked first. Of an index the image for `platform` is taken.
+///
+/// # Errors
+/// No registry gives the image, what it gives contradicts itself or is for other machines, the store failed, or the work
+/// was called off.
+pub fn pull(
+    store: &Store,
+    name: &Reference,
+    platform: &Platform,
+    settings: &Settings,
+    keyring: &Keyring,
+    tell: &Tell<'_>,
+    cancel: &Cancel,
+) -> Result<Pulled, RegistryError> {
+    for mirror in settings.host(&name.registry).mirrors {
+        let source = Reference { registry: mirror.clone(), ..name.clone() };
+        match pull_from(store, &source, name, platform, settings, keyring, tell, cancel) {
+            Err(error) if error.is_network() || error.is_not_found() => {
+                tell(&format!("mirror {mirror} does not help: {error}"));
+            }
+            result => return result,
+        }
+    }
+    pull_from(store, name, name, platform, settings, keyring, tell, cancel)
+}
+
+/// Pulls from where `source` says what is to be named `name`.
+#[allow(clippy::too_many_arguments)]
+fn pull_from(
+    store: &Store,
+    source: &Reference,
+    name: &Reference,
+    platform: &Platform,
+    settings: &Settings,
+    keyring: &Keyring,
+    tell: &Tell<'_>,
+    cancel: &Cancel,
+) -> Result<Pulled, RegistryError> {
+    let credential = keyring.find(&source.registry, &source.repository)?;
+    let remote = Remote::connect(&source.registry, credential, settings, cancel)?;
+    let puller = Puller::new(&remote, source, tell);
+    let (digest, descriptor, manifest, bytes) = puller.manifest(platform)?;
+    let named = |manifest: &Digest| match name.digest {
+        Some(_) => images::pin(store, manifest, name),
+        None => images::tag(store, manifest, name),
+    };
+    if is_complete(store, &descriptor.digest, &manifest) {
+        named(&descriptor.digest)?;
+        return Ok(Pulled { image: images::read(store, &descriptor.digest)?, digest, known: true });
+    }
+    let config = puller.small(&manifest.config)?;
+    let stored = Intake { store, blobs: &puller, cancel }.image(&manifest, &bytes, &config);
+    let stored = stored.map_err(|e| if cancel.is_set() { RegistryError::Cancelled } else { e.into() })?;
+    named(&stored)?;
+    Ok(Pulled { image: images::read(store, &stored)?, digest, known: false })
+}
+
+/// Whether all that the manifest leads to is in the store.
+fn is_complete(store: &Store, digest: &Digest, manifest: &Manifest) -> bool {
+    let blob = |d: &Descriptor| std::fs::metadata(store.blob_path(&d.digest)).is_ok_and(|m| m.len() == d.size);
+    let Ok(image) = images::read(store, digest) else { return false };
+    let layers = manifest.layers.iter().zip(&image.config.rootfs.diff_ids);
+    layers.into_iter().all(|(d, id)| (d.digest == *id || blob(d)) && matches!(store.layer(id), Ok(Some(_))))
+}
+
+/// What stands after `manifests/`.
+fn wanted(name: &Reference) -> String {
+    match (&name.digest, &name.tag) {
+        (Some(digest), _) => digest.to_string(),
+        (None, tag) => tag.clone().unwrap_or_else(|| "latest".into()),
+    }
+}
+
+/// A manifest or index as it came.
+struct Document {
+    kind: String,
+    digest: Digest,
+    bytes: Vec<u8>,
+}
+
+struct Puller<'p> {
+    remote: &'p Remote,
+    name: &'p Reference,
+    place: PathBuf,
+    scopes: Vec<String>,
+    tell: &'p Tell<'p>,
+}
+
+impl<'p> Puller<'p> {
+    fn new(remote: &'p Remote, name: &'p Reference, tell: &'p Tell<'p>) -> Puller<'p> {
+        let scopes = vec![format!("repository:{}:pull", name.repository)];
+        Puller { remote, name, place: name.familiar().into(), scopes, tell }
+    }
+
+    fn wrong(&self, reason: impl Into<String>) -> RegistryError {
+        RegistryError::Contents { place: self.name.familiar(), reason: reason.into() }
+    }
+
+    fn invalid(&self, error: &DocumentError) -> RegistryError {
+        self.wrong(error.to_string())
+    }
+
+    /// The manifest of the image for a platform: the digest the name leads to, the manifest's descriptor, and it.
+    fn manifest(&self, platform: &Platform) -> Result<(Digest, Descriptor, Manifest, Vec<u8>), RegistryError> {
+        let mut document = self.document(&wanted(self.name), self.name.digest.as_ref())?;
+        let top = document.digest;
+        let mut depth = 0;
+        loop {
+            let found = Descriptor::new(&document.kind, document.digest, document.bytes.len() as u64);
+            if found.is_manifest() {
+                let manifest = Manifest::from_bytes(&document.bytes).map_err(|e| self.invalid(&e))?;
+                if !matches!(manifest.config.media_type.as_str(), media::CONFIG | media::DOCKER_CONFIG) {
+                    return Err(self.wrong(format!("'{}' is no container image", manifest.config.media_type)));
+                }
+                return Ok((top, found, manifest, document.bytes));
+            }
+            if depth == MAX_DEPTH {
+                return Err(self.wrong(format!("its indexes are nested more than {MAX_DEPTH} deep")));
+            }
+            depth += 1;
+            let index = ImageIndex::from_bytes(&document.bytes).map_err(|e| self.invalid(&e))?;
+            let next = self.choose(&index, platform)?;
+            document = self.document(&next.digest.to_string(), Some(&next.digest))?;
+            let (kind, length) = (&document.kind, document.bytes.len() as u64);
+            if length != next.size || *kind != next.media_type {
+                let Descriptor { digest, size, media_type, .. } = next;
+                return Err(self.wrong(format!(
+                    "{digest} is announced as '{media_type}' of {size} bytes and is '{kind}' of {length}"
+                )));
+            }
+        }
+    }
+
+    fn choose<'i>(&self, index: &'i ImageIndex, platform: &Platform) -> Result<&'i Descriptor, RegistryError> {
+        let images: Vec<&Descriptor> = index.manifests.iter().filter(|d| d.is_image()).collect();
+        let fits = |d: &&&Descriptor| d.platform_is(&platform.os, &platform.arch);
+        let any = |d: &&&Descriptor| d.platform.is_none();
+        if let Some(found) = images.iter().find(fits).or_else(|| images.iter().find(any)) {
+            return Ok(found);
+        }
+        if images.is_empty() {
+            return Err(self.wrong("it is an index that lists no image"));
+        }
+        let shown = |d: &&Descriptor| {
+            let field = |name: &str| d.platform.as_ref().and_then(|p| p.get(name)).and_then(Value::as_str);
+            let text = [field("os"), field("architecture")].into_iter().flatten().collect::<Vec<_>>().join("/");
+            text.chars().filter(|c| !c.is_control()).take(40).collect()
+        };
+        Err(RegistryError::Platform {
+            name: self.name.familiar(),
+            wanted: format!("{}/{}", platform.os, platform.arch),
+            found: images.iter().take(20).map(shown).collect(),
+        })
+    }
+
+    /// A manifest or index, verified where its digest is known.
+    fn document(&self, wanted: &str, pinned: Option<&Digest>) -> Result<Document, RegistryError> {
+        let url = self.remote.url(&format!("{}/manifests/{wanted}", self.name.repository))?;
+        let what = format!("give the manifest of {}", self.name.familiar());
+        let mut ask = Ask::new(Method::Get, url, &self.scopes, what);
+        ask.headers.push(("accept", ACCEPT.join(", ")));
+        let response = self.remote.send(&ask)?;
+        match response.status {
+            200 => {}
+            404 => return Err(RegistryError::NotFound { name: self.name.familiar() }),
+            _ => return Err(self.remote.refused(&ask, response)),
+        }
+        let announced = response.header("content-type").map(|t| t.split(';').next().unwrap_or(t).trim().to_owned());
+        let told = response.header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok());
+        let bytes = self.read(response, MAX_DOCUMENT)?;
+        let digest = Digest::of(&bytes);
+        if let Some(expected) = pinned.or(told.as_ref()).filter(|d| **d != digest) {
+            return Err(self.wrong(format!("the manifest announced as {expected} is {digest}")));
+        }
+        let kind = self.kind(announced, &bytes)?;
+        Ok(Document { kind, digest, bytes })
+    }
+
+    /// What a document is: as the server says, which must be what the document says itself.
+    fn kind(&self, announced: Option<String>, bytes: &[u8]) -> Result<String, RegistryError> {
+        let parsed: Value = serde_json::from_slice(bytes).map_err(|e| self.wrong(format!("not valid: {e}")))?;
+        let own = parsed.get("mediaType").and_then(Value::as_str);
+        let known = |kind: &&str| ACCEPT.contains(kind);
+        let announced = announced.filter(|kind| known(&kind.as_str()));
+        match (announced, own) {
+            (Some(announced), Some(own)) if announced != own => {
+                let own: String = own.chars().filter(|c| !c.is_control()).take(100).collect();
+                Err(self.wrong(format!("its manifest is announced as '{announced}' and calls itself '{own}'")))
+            }
+            (Some(announced), _) => Ok(announced),
+            (None, Some(own)) if known(&own) => Ok(own.to_owned()),
+            _ if parsed.get("schemaVersion") == Some(&Value::from(1)) => {
+                Err(self.wrong("its manifest has the obsolete schema 1"))
+            }
+            _ => Err(self.wrong("its manifest is of no known kind")),
+        }
+    }
+
+    /// A small blob, verified.
+    fn small(&self, descriptor: &Descriptor) -> Result<Vec<u8>, RegistryError> {
+        let Descriptor { digest, size, .. } = descriptor;
+        if *size > MAX_DOCUMENT {
+            return Err(self.wrong(format!("its config has {size} bytes, more than {MAX_DOCUMENT}")));
+        }
+        let mut download = Download::start(self.remote, &self.name.repository, &self.scopes, descriptor)?;
+        let mut bytes = Vec::new();
+        download.read_to_end(&mut bytes).map_err(|e| self.wrong(e.to_string()))?;
+        let found = Digest::of(&bytes);
+        if found == *digest {
+            return Ok(bytes);
+        }
+        Err(self.wrong(format!("its config announced as {digest} is {found}")))
+    }
+
+    fn read(&self, response: Response, limit: u64) -> Result<Vec<u8>, RegistryError> {
+        let mut bytes = Vec::new();
+        response.body.take(limit + 1).read_to_end(&mut bytes).map_err(|e| self.wrong(e.to_string()))?;
+        if bytes.len() as u64 > limit {
+            return Err(self.wrong(format!("its manifest is longer than {limit} bytes")));
+        }
+        Ok(bytes)
+    }
+}
+
+impl Blobs for Puller<'_> {
+    fn place(&self) -> &Path {
+        &self.place
+    }
+
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>, ExportError> {
+        let Descriptor { digest, size, .. } = descriptor;
+        (self.tell)(&format!("{}: layer {} ({size} bytes)", self.name.familiar(), digest.short()));
+        let download = Download::start(self.remote, &self.name.repository, &self.scopes, descriptor);
+        Ok(Box::new(download.map_err(|error| {
+            let fault = Fault { place: self.name.familiar(), reason: error.to_string() };
+            let source = std::io::Error::other(fault);
+            ExportError::Io(crate::base::IoError { act: "fetch a layer of", path: self.place.clone(), source })
+        })?))
+    }
+}

@@ -1,0 +1,278 @@
+//! From the store into a registry.
+
+use super::client::{Ask, Remote};
+use super::upload::Target;
+use super::{Keyring, RegistryError, Settings, Tell};
+use crate::base::fs::Context;
+use crate::base::{Cancel, Digest, Hasher, parallel};
+use crate::export::intake::{KEPT_GZIP, KEPT_ZSTD};
+use crate::export::{Image, layers};
+use crate::image::manifest::media;
+use crate::image::{Descriptor, Manifest, Reference};
+use crate::layer::encode::{Encoder, Encoding};
+use crate::net::{Method, Payload};
+use crate::store::Store;
+use crate::store::packed::Packed;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Blobs that are sent at once.
+const WORKERS: usize = 3;
+
+/// How layers are packed that are not packed yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// Read by everything.
+    #[default]
+    Gzip,
+    /// Smaller and faster.
+    Zstd,
+}
+
+impl Compression {
+    fn encoding(self) -> Option<Encoding> {
+        match self {
+            Compression::None => None,
+            Compression::Gzip => Some(Encoding::Gzip),
+            Compression::Zstd => Some(Encoding::Zstd),
+        }
+    }
+}
+
+/// What [`push`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// Of the manifest in the registry.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Blobs that were sent.
+    pub sent: usize,
+    /// Blobs that the registry had, or took from another of its repositories.
+    pub present: usize,
+}
+
+/// Pushes an image as `name`: blobs first, the manifest last. Layers are packed; those that came packed are sent as they
+/// came, and an image that came so with all its layers keeps its manifest.
+///
+/// # Errors
+/// The registry cannot be reached or refuses, a blob of the image is missing, or the work was called off.
+#[allow(clippy::too_many_arguments)]
+pub fn push(
+    store: &Store,
+    image: &Image,
+    name: &Reference,
+    compression: Compression,
+    settings: &Settings,
+    keyring: &Keyring,
+    tell: &Tell<'_>,
+    cancel: &Cancel,
+) -> Result<Pushed, RegistryError> {
+    if name.digest.is_some() {
+        return Err(RegistryError::Pinned(name.familiar()));
+    }
+    let credential = keyring.find(&name.registry, &name.repository)?;
+    let remote = Remote::connect(&name.registry, credential, settings, cancel)?;
+    let scopes = [format!("repository:{}:pull,push", name.repository)];
+    let target = Target { remote: &remote, repository: &name.repository, scopes: &scopes };
+    let pusher = Pusher {
+        store,
+        name,
+        target,
+        compression,
+        elsewhere: elsewhere(store, name)?,
+        tell,
+        cancel,
+        sent: AtomicUsize::new(0),
+        present: AtomicUsize::new(0),
+    };
+    let layers: Vec<_> = image.manifest.layers.iter().zip(&image.config.rootfs.diff_ids).collect();
+    let layers = parallel::try_map(WORKERS, &layers, |(descriptor, diff_id)| pusher.layer(descriptor, diff_id))?;
+    pusher.kept(&image.manifest.config)?;
+    let bytes = if layers == image.manifest.layers {
+        store.read_blob(&image.manifest_digest)?
+    } else {
+        Manifest { layers, ..image.manifest.clone() }.to_bytes()
+    };
+    let digest = pusher.manifest(image.manifest.kind(), &bytes)?;
+    let count = |counter: AtomicUsize| counter.into_inner();
+    Ok(Pushed { digest, size: bytes.len() as u64, sent: count(pusher.sent), present: count(pusher.present) })
+}
+
+/// In which other repositories of the registry blobs lie, as far as the store's images tell.
+fn elsewhere(store: &Store, name: &Reference) -> Result<HashMap<Digest, String>, RegistryError> {
+    let mut found = HashMap::new();
+    for (key, manifest) in store.refs()? {
+        let Ok(other) = key.parse::<Reference>() else { continue };
+        if other.registry != name.registry || other.repository == name.repository {
+            continue;
+        }
+        // An image that cannot be read helps nobody here, and is reported where it is asked for.
+        let Ok(bytes) = store.read_blob(&manifest) else { continue };
+        let Ok(manifest) = Manifest::from_bytes(&bytes) else { continue };
+        for descriptor in manifest.layers {
+            found.entry(descriptor.digest).or_insert_with(|| other.repository.clone());
+        }
+    }
+    Ok(found)
+}
+
+struct Pusher<'p> {
+    store: &'p Store,
+    name: &'p Reference,
+    target: Target<'p>,
+    compression: Compression,
+    elsewhere: HashMap<Digest, String>,
+    tell: &'p Tell<'p>,
+    cancel: &'p Cancel,
+    sent: AtomicUsize,
+    present: AtomicUsize,
+}
+
+/// A layer as a blob to send.
+struct Made {
+    packed: Packed,
+    /// Removed at the end.
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Pusher<'_> {
+    /// Sees to it that the registry has a layer; its descriptor there.
+    fn layer(&self, descriptor: &Descriptor, diff_id: &Digest) -> Result<Descriptor, RegistryError> {
+        if descriptor.digest != *diff_id {
+            self.kept(descriptor)?;
+            return Ok(descriptor.clone());
+        }
+        for (way, encoding) in [(KEPT_GZIP, Encoding::Gzip), (KEPT_ZSTD, Encoding::Zstd)] {
+            let kept = self.store.packed(diff_id, way)?.filter(|p| self.store.has_blob(&p.digest));
+            if let Some(packed) = kept {
+                let packed = described(descriptor, Some(encoding), &packed);
+                self.kept(&packed)?;
+                return Ok(packed);
+            }
+        }
+        let encoding = self.compression.encoding();
+        let known = match encoding {
+            None => Some(Packed { digest: *diff_id, size: descriptor.size }),
+            Some(encoding) => self.store.packed(diff_id, encoding.way())?,
+        };
+        if let Some(known) = known
+            && self.is_there(&known.digest)?
+        {
+            return Ok(described(descriptor, encoding, &known));
+        }
+        let made = self.make(diff_id, encoding)?;
+        if let Some(encoding) = encoding {
+            self.store.remember_packed(diff_id, encoding.way(), made.packed.clone())?;
+        }
+        if !self.is_there(&made.packed.digest)? {
+            self.send(&made.packed, &made.path)?;
+        }
+        Ok(described(descriptor, encoding, &made.packed))
+    }
+
+    /// Sees to it that the registry has a blob of the store.
+    fn kept(&self, descriptor: &Descriptor) -> Result<(), RegistryError> {
+        let digest = descriptor.digest;
+        if self.is_there(&digest)? {
+            return Ok(());
+        }
+        if !self.store.has_blob(&digest) {
+            return Err(RegistryError::BlobMissing { digest, name: self.name.familiar() });
+        }
+        self.send(&Packed { digest, size: descriptor.size }, &self.store.blob_path(&digest))
+    }
+
+    fn is_there(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        let there = self.target.has(digest)?
+            || match self.elsewhere.get(digest) {
+                Some(other) => self.target.mount(digest, other)?,
+                None => false,
+            };
+        if there {
+            self.present.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(there)
+    }
+
+    fn send(&self, blob: &Packed, path: &std::path::Path) -> Result<(), RegistryError> {
+        (self.tell)(&format!("{}: sending {} ({} bytes)", self.name.familiar(), blob.digest.short(), blob.size));
+        self.target.send(&blob.digest, blob.size, path)?;
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes a layer as it is sent.
+    fn make(&self, diff_id: &Digest, encoding: Option<Encoding>) -> Result<Made, RegistryError> {
+        let dir = self.store.temp_dir()?;
+        let path = dir.path().join("layer");
+        let file = File::create_new(&path).at("create", &path)?;
+        let mut out = Hashed { out: BufWriter::with_capacity(1 << 20, file), hasher: Hasher::new() };
+        match encoding {
+            None => layers::layer_tar(self.store, diff_id, &mut out, self.cancel)?,
+            Some(encoding) => {
+                let mut encoder = Encoder::new(encoding, &mut out).at("write", &path)?;
+                layers::layer_tar(self.store, diff_id, &mut encoder, self.cancel)?;
+                encoder.finish().at("write", &path)?;
+            }
+        }
+        out.out.flush().at("write", &path)?;
+        let size = out.hasher.len();
+        Ok(Made { packed: Packed { digest: out.hasher.finish(), size }, _dir: dir, path })
+    }
+
+    fn manifest(&self, kind: &str, bytes: &[u8]) -> Result<Digest, RegistryError> {
+        let Target { remote, repository, scopes } = &self.target;
+        let tag = self.name.tag.as_deref().unwrap_or("latest");
+        let url = remote.url(&format!("{repository}/manifests/{tag}"))?;
+        let mut ask = Ask::new(Method::Put, url, scopes, format!("take the manifest of {}", self.name.familiar()));
+        ask.headers.push(("content-type", kind.to_owned()));
+        ask.payload = Payload::Bytes(Arc::from(bytes));
+        let response = remote.expect(&ask, &[201])?;
+        let digest = Digest::of(bytes);
+        match response.header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok()) {
+            Some(other) if other != digest => Err(RegistryError::Contents {
+                place: self.name.familiar(),
+                reason: format!("the registry has stored {other} and was sent {digest}"),
+            }),
+            _ => Ok(digest),
+        }
+    }
+}
+
+/// The descriptor of a packed layer, of docker's kinds where the plain one is.
+fn described(plain: &Descriptor, encoding: Option<Encoding>, packed: &Packed) -> Descriptor {
+    let docker = plain.media_type == media::DOCKER_LAYER;
+    let kind = match encoding {
+        None => return plain.clone(),
+        Some(Encoding::Gzip) if docker => media::DOCKER_LAYER_GZIP,
+        Some(Encoding::Gzip) => media::LAYER_GZIP,
+        Some(Encoding::Zstd) if docker => media::DOCKER_LAYER_ZSTD,
+        Some(Encoding::Zstd) => media::LAYER_ZSTD,
+    };
+    Descriptor { media_type: kind.to_owned(), digest: packed.digest, size: packed.size, ..plain.clone() }
+}
+
+struct Hashed<W> {
+    out: W,
+    hasher: Hasher,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
