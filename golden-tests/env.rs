@@ -36,6 +36,8 @@ pub enum Need {
     Root,
     /// git with its daemon.
     Git,
+    /// Debian's docker-registry, openssl and htpasswd.
+    Registry,
 }
 
 impl Need {
@@ -56,6 +58,12 @@ impl Need {
             Need::Debian => (!runs(Command::new("mmdebstrap").arg("--version"))).then(|| "no mmdebstrap".into()),
             Need::Root => (!is_root()).then(|| "not root".into()),
             Need::Git => (!runs(Command::new("git").arg("--version"))).then(|| "no git".into()),
+            Need::Registry => {
+                let works = runs(Command::new("docker-registry").arg("--version"))
+                    && runs(Command::new("openssl").arg("version"))
+                    && runs(Command::new("htpasswd").args(["-nb", "u", "p"]));
+                (!works).then(|| "no docker-registry, openssl or htpasswd (package apache2-utils)".into())
+            }
             Need::Curl => (!runs(Command::new("curl").arg("--version"))).then(|| "no curl".into()),
         }
     }
@@ -139,6 +147,8 @@ impl Place {
             .env("NO_COLOR", "1")
             .env("COLUMNS", "100")
             .env("RBUILD_ROOT", self.store())
+            // What a test does not put into the store is not there, whatever the network has.
+            .env("RBUILD_PULL", "never")
             .current_dir(self.work())
             .stdin(Stdio::null());
         command

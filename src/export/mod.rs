@@ -7,7 +7,7 @@ pub mod change;
 pub mod diff;
 pub mod error;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod images;
 pub mod import;
 pub mod inspect;

@@ -116,8 +116,13 @@ fn elsewhere(store: &Store, name: &Reference) -> Result<HashMap<Digest, String>,
         // An image that cannot be read helps nobody here, and is reported where it is asked for.
         let Ok(bytes) = store.read_blob(&manifest) else { continue };
         let Ok(manifest) = Manifest::from_bytes(&bytes) else { continue };
-        for descriptor in manifest.layers {
-            found.entry(descriptor.digest).or_insert_with(|| other.repository.clone());
+        for layer in manifest.layers {
+            // A plain layer was sent packed, if it was sent.
+            let ways = [KEPT_GZIP, KEPT_ZSTD, Encoding::Gzip.way(), Encoding::Zstd.way()];
+            let packed = ways.iter().filter_map(|way| store.packed(&layer.digest, way).ok().flatten());
+            for digest in packed.map(|p| p.digest).chain([layer.digest]) {
+                found.entry(digest).or_insert_with(|| other.repository.clone());
+            }
         }
     }
     Ok(found)
