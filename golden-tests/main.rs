@@ -11,6 +11,7 @@ mod env;
 mod examples;
 mod fuzz;
 mod mounts;
+mod registry;
 mod remote;
 mod sandbox;
 mod server;
@@ -27,6 +28,7 @@ fn main() {
     trials.extend(fuzz::trials());
     trials.extend(tidy::trials());
     trials.extend(sandbox::trials());
+    trials.extend(registry::trials());
     trials.extend(containers::trials());
     trials.extend(mounts::trials());
     trials.extend(remote::trials());
