@@ -105,7 +105,7 @@ fn plain() -> Result<(), Failed> {
 fn guarded() -> Result<(), Failed> {
     let place = Place::new();
     let script = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -days 2 -keyout key -out cert \
-                  -addext subjectAltName=DNS:localhost 2>/dev/null && htpasswd -Bbn alice s3cret > users";
+                  -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE 2>/dev/null && htpasswd -Bbn alice s3cret > users";
     env::check(&["openssl"], &place.command("/bin/sh").args(["-c", script]).output()?)?;
     let file = |name: &str| place.work().join(name).display().to_string();
     let further = format!(

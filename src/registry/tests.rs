@@ -241,8 +241,9 @@ fn what_is_not_as_announced_is_refused_and_leaves_nothing() {
     let blob = longest(&origin);
     let path = format!("a/b/blobs/{blob}");
     let is_blob = move |seen: &Seen| seen.is("GET", &blob);
-    type Case = (&'static str, Box<dyn Fn(&Seen) -> Option<Vec<u8>> + Send + Sync>);
-    let on_manifest = |fields: &'static str, body: Vec<u8>| -> Box<dyn Fn(&Seen) -> Option<Vec<u8>> + Send + Sync> {
+    type Odd = Box<dyn Fn(&Seen) -> Option<Vec<u8>> + Send + Sync>;
+    type Case = (&'static str, Odd);
+    let on_manifest = |fields: &'static str, body: Vec<u8>| -> Odd {
         Box::new(move |seen| seen.is("GET", "/manifests/1").then(|| answer("200 OK", fields, &body)))
     };
     let length = origin.state.lock().unwrap().contents[&path].1.len();
