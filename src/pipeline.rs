@@ -1,28 +1,30 @@
 //! The narrative: from a Dockerfile to a tagged image. `build` reads like the picture in ARCHITECTURE.md.
 
 mod bases;
+mod failure;
+mod image;
+mod output;
 pub mod recall;
 
 pub use bases::{Pull, Pulling};
+pub use output::{Output, OutputKind};
 
 use crate::base::{Cancel, Digest, IoError};
 use crate::container::Scene;
-use crate::diag::{Diagnostic, Severity, Source, Span};
+use crate::diag::{Diagnostic, Severity, Source};
 use crate::dockerfile::check::{Depth, check};
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lower::{self, ContextTarget, Lowered, NamedContext};
 use crate::dockerfile::{self, Dockerfile};
-use crate::export::assemble::{self, HistoryLine};
-use crate::export::save::{self, Selected};
-use crate::export::{self, ExportError, images, output, rootfs};
-use crate::graph::{Graph, Network, Op};
+use crate::export::{ExportError, images};
+use crate::graph::{Graph, Network};
 use crate::image::reference::{Reference, ReferenceError};
 use crate::ops::context::{ContextSpec, Contexts, LocalContext};
 use crate::ops::{Cx, OpError, run};
 use crate::snapshot::{self, Lazy};
 use crate::solver::event::{Event, Outcome};
 use crate::solver::record::BuiltStep;
-use crate::solver::{self, Solution, SolveError, Solved};
+use crate::solver::{self, SolveError, Solved};
 use crate::store::{Access, Store, StoreError};
 use crate::tree::Trees;
 use std::collections::BTreeMap;
@@ -38,30 +40,6 @@ pub struct DockerfileInput {
     pub bytes: Vec<u8>,
     /// Its path on the host, if it has one: beside it a `<Dockerfile>.dockerignore` is looked for.
     pub path: Option<PathBuf>,
-}
-
-/// Where a result goes besides the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output {
-    /// In which form.
-    pub kind: OutputKind,
-    /// File or directory; `None`: standard output.
-    pub dest: Option<PathBuf>,
-    /// For `oci`: one tar file (true) or a directory layout.
-    pub tar: bool,
-}
-
-/// A form of output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutputKind {
-    /// OCI layout.
-    Oci,
-    /// Docker archive.
-    Docker,
-    /// The root filesystem as one tar.
-    Tar,
-    /// The root filesystem as files in a directory.
-    Local,
 }
 
 /// A `--build-context`.
@@ -204,10 +182,10 @@ pub fn build(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<BuildRes
     let told = (&lowered.graph, &file.source);
     let kept = keep_scene(&store, request, &lowered.graph, &solved);
     let remembered = recall::remember(&store, project, options.last.as_ref(), solved.steps, told);
-    let solutions = solved.result.map_err(|error| failure(error, &lowered.graph, &file.source))?;
+    let solutions = solved.result.map_err(|error| failure::of_step(error, &lowered.graph, &file.source))?;
     remembered?;
     kept?;
-    let image = write_image(request, &store, &trees, lowered, &solutions)?;
+    let image = image::write(request, &store, &trees, lowered, &solutions)?;
     for tag in &tags {
         images::tag(&store, &image.manifest, tag)?;
     }
@@ -216,7 +194,7 @@ pub fn build(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<BuildRes
     sink(Event::Image { id: image.id, manifest: image.manifest, names: names.clone(), at });
     for output in &request.outputs {
         sink(Event::Exporting { what: output.describe(), at: began.elapsed().as_millis() as u64 });
-        write_output(output, &store, &image, &tags, &request.cancel)?;
+        output::write(output, &store, &image, &tags, &request.cancel)?;
     }
     if tags.is_empty() && request.outputs.is_empty() {
         images::keep(&store, &image.manifest)?;
@@ -338,160 +316,4 @@ fn append(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-/// Points at the instruction of a failed step, at the very word if the failure names one.
-fn failure(error: SolveError, graph: &Graph, source: &Source) -> BuildError {
-    if matches!(*error.error, OpError::Cancelled) {
-        return BuildError::Interrupted;
-    }
-    let instruction = graph.step(error.step).span.unwrap_or_default();
-    let mut diagnostic = match &*error.error {
-        OpError::Input { code, message, notes, help, subject } => {
-            let span = subject.as_deref().and_then(|word| find(source, instruction, word)).unwrap_or(instruction);
-            let mut diagnostic = Diagnostic::error(code, message.clone(), source, span);
-            diagnostic.notes.clone_from(notes);
-            diagnostic.help.clone_from(help);
-            diagnostic
-        }
-        OpError::Failed { kept, .. } | OpError::Late { kept, .. } => {
-            let mut diagnostic = Diagnostic::error("step-failed", error.error.to_string(), source, instruction);
-            if let Some(log) = &kept.log {
-                diagnostic.notes.push(format!("its whole output is in {}", log.display()));
-            }
-            if kept.snapshot.is_some() {
-                diagnostic.help.push("open a shell where it failed: `rbuild shell --failed`".into());
-            }
-            diagnostic
-        }
-        // These say their cause themselves.
-        other => {
-            let mut diagnostic = Diagnostic::error("step-failed", other.to_string(), source, instruction);
-            if is_full(other) {
-                diagnostic
-                    .help
-                    .push("make room on the store's file system: `rbuild prune`, or another store with --root".into());
-            }
-            diagnostic
-        }
-    };
-    diagnostic.notes.insert(0, format!("in step {}", error.label));
-    BuildError::Step { diagnostic: Box::new(diagnostic), error: Box::new(error) }
-}
-
-/// Whether a full disk is behind a failure.
-fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    std::iter::from_fn(|| {
-        let this = cause?;
-        cause = this.source();
-        Some(this)
-    })
-    .filter_map(|e| e.downcast_ref::<std::io::Error>())
-    .any(crate::base::fs::is_full)
-}
-
-fn find(source: &Source, within: Span, word: &str) -> Option<Span> {
-    let text = source.text().get(within.range())?;
-    let at = within.start + text.find(word)?;
-    Some(Span::new(at..at + word.len()))
-}
-
-/// How many of the target's layers are its base image's.
-fn base_layers(graph: &Graph) -> usize {
-    let mut step = graph.target;
-    while let Some(id) = step {
-        match &graph.step(id).op {
-            Op::Image(image) => return image.layers.len(),
-            _ => step = graph.step(id).base(),
-        }
-    }
-    0
-}
-
-/// Config, manifest and, where times are clamped or layers merged, the layers that they name.
-fn write_image(
-    request: &BuildRequest,
-    store: &Store,
-    trees: &Trees<'_>,
-    lowered: Lowered,
-    solutions: &[Solution],
-) -> Result<assemble::Written, BuildError> {
-    let Some(target) = lowered.graph.target else { return Err(BuildError::Interrupted) };
-    let rootfs = &solutions[target.index()].rootfs;
-    let (base, own) = rootfs.layers.split_at(base_layers(&lowered.graph));
-    let mut own = own.to_vec();
-    let mut history: Vec<HistoryLine> = lowered
-        .history
-        .into_iter()
-        .map(|item| {
-            let solution = item.step.map(|s| &solutions[s.index()]);
-            HistoryLine {
-                created_by: item.created_by,
-                layer: solution.and_then(|s| s.layer),
-                created: solution.and_then(|s| s.created),
-            }
-        })
-        .collect();
-    if let Some(epoch) = request.epoch {
-        let clamped = export::clamp_layers(store, &own, epoch, &request.cancel)?;
-        let mut renamed = clamped.iter();
-        for line in history.iter_mut().filter(|l| l.layer.is_some()) {
-            line.layer = renamed.next().copied();
-        }
-        own = clamped;
-    }
-    if request.squash && own.len() > 1 {
-        let merged = export::squash(store, trees, base, &own, &request.cancel)?;
-        own = vec![merged];
-        let mut created = None;
-        for line in &mut history {
-            created = created.max(line.created);
-            line.layer = None;
-        }
-        history.push(HistoryLine { created_by: "rbuild --squash".into(), layer: Some(merged), created });
-    }
-    let layers: Vec<Digest> = base.iter().copied().chain(own).collect();
-    Ok(assemble::assemble(store, lowered.config, lowered.base_history, &history, &layers, request.epoch)?)
-}
-
-fn write_output(
-    output: &Output,
-    store: &Store,
-    image: &assemble::Written,
-    tags: &[Reference],
-    cancel: &Cancel,
-) -> Result<(), ExportError> {
-    let dest = output.dest.as_deref();
-    let image = images::read(store, &image.manifest)?;
-    let layers = image.config.rootfs.diff_ids.clone();
-    let selected = [Selected { image, names: tags.to_vec() }];
-    let format = match (output.kind, dest) {
-        (OutputKind::Local, Some(dest)) => return rootfs::write_dir(store, &layers, dest, cancel).map(drop),
-        (OutputKind::Oci, Some(dest)) if !output.tar => return save::save_layout(store, &selected, dest, cancel),
-        (OutputKind::Docker, _) => Some(save::Format::Docker),
-        (OutputKind::Oci, _) => Some(save::Format::Oci),
-        (OutputKind::Tar | OutputKind::Local, _) => None,
-    };
-    let mut out = output::Output::create(dest)?;
-    match format {
-        Some(format) => save::save(store, &selected, format, &mut out, cancel)?,
-        None => rootfs::write_tar(store, &layers, &mut out, cancel)?,
-    }
-    Ok(out.finish()?)
-}
-
-impl Output {
-    /// For people: `exporting oci archive to x.tar`.
-    fn describe(&self) -> String {
-        let form = match (self.kind, self.tar) {
-            (OutputKind::Oci, true) => "OCI archive",
-            (OutputKind::Oci, false) => "OCI layout",
-            (OutputKind::Docker, _) => "docker archive",
-            (OutputKind::Tar, _) => "root filesystem tar",
-            (OutputKind::Local, _) => "root filesystem",
-        };
-        let dest = self.dest.as_ref().map_or("standard output".into(), |d| d.display().to_string());
-        format!("exporting {form} to {dest}")
-    }
 }

@@ -75,7 +75,7 @@ pub fn plan(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<Plan, Bui
     let planned = plan::plan(&lowered.graph, &cx, &options);
     // The build that follows need not hash the files again.
     contexts.save()?;
-    let mut plan = planned.map_err(|error| failure(error, &lowered.graph, &file.source))?;
+    let mut plan = planned.map_err(|error| failure::of_step(error, &lowered.graph, &file.source))?;
     for (forecast, step) in plan.steps.iter_mut().zip(&lowered.graph.steps) {
         forecast.line = step.span.map(|span| file.source.position(span.start).0);
     }
