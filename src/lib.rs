@@ -10,6 +10,7 @@ pub mod export;
 pub mod graph;
 pub mod image;
 pub mod layer;
+pub mod lock;
 pub mod net;
 pub mod ops;
 pub mod pipeline;

@@ -101,8 +101,12 @@ pub const PULL_FAILED: &str = "image-pull-failed";
 pub struct NotFound {
     /// Whether it may be there, and the way to it failed.
     pub unreachable: bool,
+    /// The code and the whole text of a diagnostic in place of the usual ones: the image may not be used.
+    pub refused: Option<(&'static str, String)>,
     /// Why, as a sentence without full stop.
     pub reason: String,
+    /// Facts.
+    pub notes: Vec<String>,
     /// What to do.
     pub help: Vec<String>,
 }

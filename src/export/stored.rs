@@ -50,7 +50,7 @@ impl Images for StoredImages<'_> {
             } else {
                 help = error.help();
             }
-            NotFound { reason: error.to_string(), help, unreachable: false }
+            NotFound { reason: error.to_string(), help, ..NotFound::default() }
         })
     }
 }

@@ -17,6 +17,7 @@ use base64::Engine as _;
 use guard::{Guard, Near, Reach};
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -139,9 +140,29 @@ pub enum NetError {
         /// The limit.
         limit: Duration,
     },
+    /// The process has gone offline.
+    #[error("{host} is not asked: --offline")]
+    Offline {
+        /// Host and port.
+        host: String,
+    },
     /// Stopped.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// Set once, by [`go_offline`].
+static OFFLINE: AtomicBool = AtomicBool::new(false);
+
+/// From here on no request of this process is sent, whoever makes it. There is no way back: what must not happen is
+/// then not a matter of every caller's care.
+pub fn go_offline() {
+    OFFLINE.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`go_offline`] was called.
+pub fn is_offline() -> bool {
+    OFFLINE.load(Ordering::Relaxed)
 }
 
 impl Response {
@@ -202,6 +223,9 @@ impl Client {
 
     /// One exchange, on a thread of its own.
     fn one(&self, request: &Request, url: &Url, deadline: Instant, cancel: &Cancel) -> Result<Response, NetError> {
+        if is_offline() {
+            return Err(NetError::Offline { host: format!("{}:{}", url.host(), url.port()) });
+        }
         let (sender, receiver) = sync_channel(4);
         let agent = self.agent(reach(request.named.as_ref().unwrap_or(&request.url), url));
         let (request, target) = (request.clone(), url.clone());

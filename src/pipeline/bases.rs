@@ -98,7 +98,7 @@ impl Images for Bases<'_> {
                 help.retain(|text| text.starts_with("did you mean"));
                 help.extend(error.help());
                 let unreachable = !error.is_not_found() && !matches!(error, RegistryError::Platform { .. });
-                Err(NotFound { reason: error.to_string(), help, unreachable })
+                Err(NotFound { reason: error.to_string(), help, unreachable, ..NotFound::default() })
             }
         }
     }

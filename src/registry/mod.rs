@@ -11,6 +11,7 @@ mod client;
 pub mod credentials;
 mod download;
 mod error;
+pub mod peek;
 pub mod pull;
 pub mod push;
 mod settings;
@@ -20,6 +21,7 @@ mod upload;
 
 pub use credentials::{Credential, Keyring};
 pub use error::RegistryError;
+pub use peek::{Peeked, current, peek};
 pub use pull::{Pulled, pull};
 pub use push::{Compression, Pushed, push};
 pub use settings::{Host, Settings};

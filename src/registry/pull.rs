@@ -106,14 +106,17 @@ fn wanted(name: &Reference) -> String {
     }
 }
 
+/// What a name leads to: its digest, the manifest's descriptor, the manifest and its bytes.
+pub(super) type Found = (Digest, Descriptor, Manifest, Vec<u8>);
+
 /// A manifest or index as it came.
-struct Document {
-    kind: String,
-    digest: Digest,
-    bytes: Vec<u8>,
+pub(super) struct Document {
+    pub kind: String,
+    pub digest: Digest,
+    pub bytes: Vec<u8>,
 }
 
-struct Puller<'p> {
+pub(super) struct Puller<'p> {
     remote: &'p Remote,
     name: &'p Reference,
     place: PathBuf,
@@ -122,7 +125,7 @@ struct Puller<'p> {
 }
 
 impl<'p> Puller<'p> {
-    fn new(remote: &'p Remote, name: &'p Reference, tell: &'p Tell<'p>) -> Puller<'p> {
+    pub fn new(remote: &'p Remote, name: &'p Reference, tell: &'p Tell<'p>) -> Puller<'p> {
         let scopes = vec![format!("repository:{}:pull", name.repository)];
         Puller { remote, name, place: name.familiar().into(), scopes, tell }
     }
@@ -131,13 +134,22 @@ impl<'p> Puller<'p> {
         RegistryError::Contents { place: self.name.familiar(), reason: reason.into() }
     }
 
-    fn invalid(&self, error: &DocumentError) -> RegistryError {
+    pub fn invalid(&self, error: &DocumentError) -> RegistryError {
         self.wrong(error.to_string())
     }
 
     /// The manifest of the image for a platform: the digest the name leads to, the manifest's descriptor, and it.
-    fn manifest(&self, platform: &Platform) -> Result<(Digest, Descriptor, Manifest, Vec<u8>), RegistryError> {
-        let mut document = self.document(&wanted(self.name), self.name.digest.as_ref())?;
+    fn manifest(&self, platform: &Platform) -> Result<Found, RegistryError> {
+        self.manifest_below(self.top()?, platform)
+    }
+
+    /// What the name leads to.
+    pub fn top(&self) -> Result<Document, RegistryError> {
+        self.document(&wanted(self.name), self.name.digest.as_ref())
+    }
+
+    /// As [`Puller::manifest`], from what the name leads to.
+    pub fn manifest_below(&self, mut document: Document, platform: &Platform) -> Result<Found, RegistryError> {
         let top = document.digest;
         let mut depth = 0;
         loop {
@@ -232,7 +244,7 @@ impl<'p> Puller<'p> {
     }
 
     /// A small blob, verified.
-    fn small(&self, descriptor: &Descriptor) -> Result<Vec<u8>, RegistryError> {
+    pub fn small(&self, descriptor: &Descriptor) -> Result<Vec<u8>, RegistryError> {
         let Descriptor { digest, size, .. } = descriptor;
         if *size > MAX_DOCUMENT {
             return Err(self.wrong(format!("its config has {size} bytes, more than {MAX_DOCUMENT}")));

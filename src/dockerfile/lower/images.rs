@@ -102,6 +102,11 @@ impl Walk<'_> {
 
     /// Tells that the image that `word` names at stage `index` is not there.
     pub fn not_found(&self, site: &Site<'_>, index: usize, word: &Word, reference: &str, missing: NotFound) -> Fault {
+        if let Some((code, message)) = missing.refused {
+            let fault =
+                missing.notes.into_iter().fold(site.error(code, message, word.span), |fault, note| fault.note(note));
+            return missing.help.into_iter().fold(fault, |fault, help| fault.help(help)).into();
+        }
         let (code, problem) = match missing.unreachable {
             true => (PULL_FAILED, "could not be pulled"),
             false => ("image-not-found", "was not found"),
