@@ -2,9 +2,9 @@
 
 use super::Session;
 use super::failure::Failure;
-use crate::export::images;
+use crate::export::{Packing, images};
 use crate::image::Reference;
-use crate::registry::{self, Compression, Keyring};
+use crate::registry::{self, Keyring};
 use crate::store::Access;
 use crate::ui::{out, report};
 use clap::{Args, ValueEnum};
@@ -23,6 +23,14 @@ pub struct PushArgs {
     /// How layers are packed that are not packed yet
     #[arg(long, value_enum, value_name = "KIND", default_value_t = CompressionArg::Gzip)]
     compression: CompressionArg,
+
+    /// How hard layers are packed: 0 to 9 for gzip [default: 6], 1 to 22 for zstd [default: 3]
+    #[arg(long, value_name = "N")]
+    compression_level: Option<i32>,
+
+    /// Pack layers anew that came packed in another way
+    #[arg(long)]
+    force_compression: bool,
 
     /// Print only the digest
     #[arg(short, long)]
@@ -48,6 +56,19 @@ enum CompressionArg {
     None,
 }
 
+impl PushArgs {
+    fn packing(&self) -> Result<Packing, Failure> {
+        let packing = match self.compression {
+            CompressionArg::Gzip => Packing::GZIP,
+            CompressionArg::Zstd => Packing::ZSTD,
+            CompressionArg::None => Packing::NONE,
+        };
+        let packing = Packing { level: self.compression_level, force: self.force_compression, ..packing };
+        packing.check().map_err(|reason| Failure::usage(format!("--compression-level: {reason}")))?;
+        Ok(packing)
+    }
+}
+
 /// Pushes an image.
 pub fn run(args: &PushArgs, session: &Session) -> Result<(), Failure> {
     let name: Reference = args.name.as_deref().unwrap_or(&args.image).parse()?;
@@ -56,17 +77,13 @@ pub fn run(args: &PushArgs, session: &Session) -> Result<(), Failure> {
     let cancel = session.watch();
     let image = images::resolve(&store, &args.image)?;
     let (settings, keyring) = (session.config.registries(), Keyring::from_environment());
-    let compression = match args.compression {
-        CompressionArg::Gzip => Compression::Gzip,
-        CompressionArg::Zstd => Compression::Zstd,
-        CompressionArg::None => Compression::None,
-    };
+    let packing = args.packing()?;
     let tell = |text: &str| {
         if !args.quiet {
             report::show(&format!("{}\n", crate::ui::sanitize::line(text)));
         }
     };
-    let pushed = registry::push(&store, &image, &name, compression, &settings, &keyring, &tell, &cancel)?;
+    let pushed = registry::push(&store, &image, &name, packing, &settings, &keyring, &tell, &cancel)?;
     if args.quiet {
         out::line(&pushed.digest.to_string())?;
         return Ok(());

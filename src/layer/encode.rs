@@ -14,7 +14,7 @@ const BLOCK: usize = 1 << 20;
 /// How far back deflate can point.
 const WINDOW: usize = 32 << 10;
 /// What gzip's own default level is.
-const GZIP_LEVEL: u32 = 6;
+const GZIP_LEVEL: i32 = 6;
 /// The default of zstd(1).
 const ZSTD_LEVEL: i32 = 3;
 /// Bytes of the tar in one zstd job.
@@ -41,6 +41,38 @@ impl Encoding {
             Encoding::Zstd => "zstd-1",
         }
     }
+
+    /// As [`Encoding::way`], of a level; `None`: the usual one.
+    pub fn way_at(self, level: Option<i32>) -> String {
+        match level.filter(|level| *level != self.usual_level()) {
+            None => self.way().to_owned(),
+            Some(level) => format!("{}-level-{level}", self.way()),
+        }
+    }
+
+    /// The levels there are: those of gzip(1) with 0 for none, and those of zstd(1) with `--ultra`.
+    pub fn levels(self) -> std::ops::RangeInclusive<i32> {
+        match self {
+            Encoding::Gzip => 0..=9,
+            Encoding::Zstd => 1..=22,
+        }
+    }
+
+    fn usual_level(self) -> i32 {
+        match self {
+            Encoding::Gzip => GZIP_LEVEL,
+            Encoding::Zstd => ZSTD_LEVEL,
+        }
+    }
+}
+
+impl std::fmt::Display for Encoding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Encoding::Gzip => "gzip",
+            Encoding::Zstd => "zstd",
+        })
+    }
 }
 
 /// Packs what is written to it.
@@ -53,18 +85,20 @@ pub enum Encoder<W: Write> {
 }
 
 impl<W: Write> Encoder<W> {
-    /// An encoder on as many threads as there are processors.
+    /// An encoder on as many threads as there are processors. `level` is one of [`Encoding::levels`]; `None`: the usual
+    /// one.
     ///
     /// # Errors
     /// The beginning cannot be written.
-    pub fn new(encoding: Encoding, out: W) -> io::Result<Encoder<W>> {
-        Encoder::on(encoding, out, rayon::current_num_threads())
+    pub fn new(encoding: Encoding, level: Option<i32>, out: W) -> io::Result<Encoder<W>> {
+        Encoder::on(encoding, level, out, rayon::current_num_threads())
     }
 
-    fn on(encoding: Encoding, out: W, threads: usize) -> io::Result<Encoder<W>> {
+    fn on(encoding: Encoding, level: Option<i32>, out: W, threads: usize) -> io::Result<Encoder<W>> {
+        let level = level.unwrap_or(encoding.usual_level());
         match encoding {
-            Encoding::Gzip => Gzip::new(out, threads).map(Encoder::Gzip),
-            Encoding::Zstd => zstd_encoder(out, threads).map(Encoder::Zstd),
+            Encoding::Gzip => Gzip::new(out, level, threads).map(Encoder::Gzip),
+            Encoding::Zstd => zstd_encoder(out, level, threads).map(Encoder::Zstd),
         }
     }
 
@@ -80,9 +114,9 @@ impl<W: Write> Encoder<W> {
     }
 }
 
-fn zstd_encoder<W: Write>(out: W, threads: usize) -> io::Result<zstd::stream::write::Encoder<'static, W>> {
+fn zstd_encoder<W: Write>(out: W, level: i32, threads: usize) -> io::Result<zstd::stream::write::Encoder<'static, W>> {
     use zstd::zstd_safe::CParameter;
-    let mut encoder = zstd::stream::write::Encoder::new(out, ZSTD_LEVEL)?;
+    let mut encoder = zstd::stream::write::Encoder::new(out, level)?;
     // One worker gives what many give; none gives something else (zstd#2238).
     encoder.multithread(u32::try_from(threads.max(1)).unwrap_or(1))?;
     encoder.set_parameter(CParameter::JobSize(ZSTD_JOB))?;
@@ -114,13 +148,15 @@ pub struct Gzip<W: Write> {
     packed: usize,
     /// Bytes to gather.
     batch: usize,
+    level: Compression,
     crc: Crc,
 }
 
 impl<W: Write> Gzip<W> {
-    fn new(mut out: W, threads: usize) -> io::Result<Gzip<W>> {
+    fn new(mut out: W, level: i32, threads: usize) -> io::Result<Gzip<W>> {
         out.write_all(&GZIP_HEADER)?;
-        Ok(Gzip { out, pending: Vec::new(), packed: 0, batch: BLOCK * threads.max(1), crc: Crc::new() })
+        let level = Compression::new(level.unsigned_abs().min(9));
+        Ok(Gzip { out, pending: Vec::new(), packed: 0, batch: BLOCK * threads.max(1), level, crc: Crc::new() })
     }
 
     fn pack(&mut self) -> io::Result<()> {
@@ -128,7 +164,7 @@ impl<W: Write> Gzip<W> {
         let pending = &self.pending;
         let blocks = starts.par_iter().map(|&start| {
             let dictionary = &pending[start.saturating_sub(WINDOW)..start];
-            deflate(&pending[start..pending.len().min(start + BLOCK)], dictionary)
+            deflate(&pending[start..pending.len().min(start + BLOCK)], dictionary, self.level)
         });
         for (bytes, crc) in blocks.collect::<io::Result<Vec<_>>>()? {
             self.crc.combine(&crc);
@@ -167,10 +203,10 @@ impl<W: Write> Write for Gzip<W> {
 
 /// One block as raw deflate that ends on a byte boundary, and its checksum. A fresh state each: a used one may give other
 /// bytes.
-fn deflate(block: &[u8], dictionary: &[u8]) -> io::Result<(Vec<u8>, Crc)> {
+fn deflate(block: &[u8], dictionary: &[u8], level: Compression) -> io::Result<(Vec<u8>, Crc)> {
     let mut crc = Crc::new();
     crc.update(block);
-    let mut state = Compress::new(Compression::new(GZIP_LEVEL), false);
+    let mut state = Compress::new(level, false);
     if !dictionary.is_empty() {
         state.set_dictionary(dictionary).map_err(io::Error::other)?;
     }
@@ -209,7 +245,7 @@ mod tests {
     }
 
     fn encode(encoding: Encoding, threads: usize, piece: usize, bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = Encoder::on(encoding, Vec::new(), threads).unwrap();
+        let mut encoder = Encoder::on(encoding, None, Vec::new(), threads).unwrap();
         for piece in bytes.chunks(piece) {
             encoder.write_all(piece).unwrap();
         }

@@ -23,7 +23,7 @@ pub use credentials::{Credential, Keyring};
 pub use error::RegistryError;
 pub use peek::{Peeked, current, peek};
 pub use pull::{Pulled, pull};
-pub use push::{Compression, Pushed, push};
+pub use push::{Pushed, push};
 pub use settings::{Host, Settings};
 
 /// Who is told of each thing that takes a while, a line each.

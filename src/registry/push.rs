@@ -3,47 +3,21 @@
 use super::client::{Ask, Remote};
 use super::upload::Target;
 use super::{Keyring, RegistryError, Settings, Tell};
-use crate::base::fs::Context;
-use crate::base::{Cancel, Digest, Hasher, parallel};
+use crate::base::{Cancel, Digest, parallel};
 use crate::export::intake::{KEPT_GZIP, KEPT_ZSTD};
-use crate::export::{Image, layers};
-use crate::image::manifest::media;
+use crate::export::{Image, Packing};
 use crate::image::{Descriptor, Manifest, Reference};
-use crate::layer::encode::{Encoder, Encoding};
+use crate::layer::encode::Encoding;
 use crate::net::{Method, Payload};
 use crate::store::Store;
 use crate::store::packed::Packed;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Blobs that are sent at once.
 const WORKERS: usize = 3;
-
-/// How layers are packed that are not packed yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// Read by everything.
-    #[default]
-    Gzip,
-    /// Smaller and faster.
-    Zstd,
-}
-
-impl Compression {
-    fn encoding(self) -> Option<Encoding> {
-        match self {
-            Compression::None => None,
-            Compression::Gzip => Some(Encoding::Gzip),
-            Compression::Zstd => Some(Encoding::Zstd),
-        }
-    }
-}
 
 /// What [`push`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +42,7 @@ pub fn push(
     store: &Store,
     image: &Image,
     name: &Reference,
-    compression: Compression,
+    packing: Packing,
     settings: &Settings,
     keyring: &Keyring,
     tell: &Tell<'_>,
@@ -85,7 +59,7 @@ pub fn push(
         store,
         name,
         target,
-        compression,
+        packing,
         elsewhere: elsewhere(store, name)?,
         tell,
         cancel,
@@ -132,7 +106,7 @@ struct Pusher<'p> {
     store: &'p Store,
     name: &'p Reference,
     target: Target<'p>,
-    compression: Compression,
+    packing: Packing,
     elsewhere: HashMap<Digest, String>,
     tell: &'p Tell<'p>,
     cancel: &'p Cancel,
@@ -151,36 +125,37 @@ struct Made {
 impl Pusher<'_> {
     /// Sees to it that the registry has a layer; its descriptor there.
     fn layer(&self, descriptor: &Descriptor, diff_id: &Digest) -> Result<Descriptor, RegistryError> {
-        if descriptor.digest != *diff_id {
+        if descriptor.digest != *diff_id && self.packing.keeps(descriptor) {
             self.kept(descriptor)?;
             return Ok(descriptor.clone());
         }
-        for (way, encoding) in [(KEPT_GZIP, Encoding::Gzip), (KEPT_ZSTD, Encoding::Zstd)] {
-            let kept = self.store.packed(diff_id, way)?.filter(|p| self.store.has_blob(&p.digest));
-            if let Some(packed) = kept {
-                let packed = described(descriptor, Some(encoding), &packed);
+        for (way, kept) in [(KEPT_GZIP, Packing::GZIP), (KEPT_ZSTD, Packing::ZSTD)] {
+            let packed = self.store.packed(diff_id, way)?.filter(|p| self.store.has_blob(&p.digest));
+            if let Some(packed) = packed.map(|packed| kept.describe(descriptor, &packed))
+                && self.packing.keeps(&packed)
+            {
                 self.kept(&packed)?;
                 return Ok(packed);
             }
         }
-        let encoding = self.compression.encoding();
-        let known = match encoding {
-            None => Some(Packed { digest: *diff_id, size: descriptor.size }),
-            Some(encoding) => self.store.packed(diff_id, encoding.way())?,
+        let way = self.packing.way();
+        let known = match &way {
+            None => self.store.layer(diff_id)?.map(|info| Packed { digest: *diff_id, size: info.tar_size }),
+            Some(way) => self.store.packed(diff_id, way)?,
         };
         if let Some(known) = known
             && self.is_there(&known.digest)?
         {
-            return Ok(described(descriptor, encoding, &known));
+            return Ok(self.packing.describe(descriptor, &known));
         }
-        let made = self.make(diff_id, encoding)?;
-        if let Some(encoding) = encoding {
-            self.store.remember_packed(diff_id, encoding.way(), made.packed.clone())?;
+        let made = self.make(diff_id)?;
+        if let Some(way) = way {
+            self.store.remember_packed(diff_id, &way, made.packed.clone())?;
         }
         if !self.is_there(&made.packed.digest)? {
             self.send(&made.packed, &made.path)?;
         }
-        Ok(described(descriptor, encoding, &made.packed))
+        Ok(self.packing.describe(descriptor, &made.packed))
     }
 
     /// Sees to it that the registry has a blob of the store.
@@ -215,22 +190,11 @@ impl Pusher<'_> {
     }
 
     /// Writes a layer as it is sent.
-    fn make(&self, diff_id: &Digest, encoding: Option<Encoding>) -> Result<Made, RegistryError> {
+    fn make(&self, diff_id: &Digest) -> Result<Made, RegistryError> {
         let dir = self.store.temp_dir()?;
         let path = dir.path().join("layer");
-        let file = File::create_new(&path).at("create", &path)?;
-        let mut out = Hashed { out: BufWriter::with_capacity(1 << 20, file), hasher: Hasher::new() };
-        match encoding {
-            None => layers::layer_tar(self.store, diff_id, &mut out, self.cancel)?,
-            Some(encoding) => {
-                let mut encoder = Encoder::new(encoding, &mut out).at("write", &path)?;
-                layers::layer_tar(self.store, diff_id, &mut encoder, self.cancel)?;
-                encoder.finish().at("write", &path)?;
-            }
-        }
-        out.out.flush().at("write", &path)?;
-        let size = out.hasher.len();
-        Ok(Made { packed: Packed { digest: out.hasher.finish(), size }, _dir: dir, path })
+        let packed = self.packing.write(self.store, diff_id, &path, self.cancel)?;
+        Ok(Made { packed, _dir: dir, path })
     }
 
     fn manifest(&self, kind: &str, bytes: &[u8]) -> Result<Digest, RegistryError> {
@@ -249,35 +213,5 @@ impl Pusher<'_> {
             }),
             _ => Ok(digest),
         }
-    }
-}
-
-/// The descriptor of a packed layer, of docker's kinds where the plain one is.
-fn described(plain: &Descriptor, encoding: Option<Encoding>, packed: &Packed) -> Descriptor {
-    let docker = plain.media_type == media::DOCKER_LAYER;
-    let kind = match encoding {
-        None => return plain.clone(),
-        Some(Encoding::Gzip) if docker => media::DOCKER_LAYER_GZIP,
-        Some(Encoding::Gzip) => media::LAYER_GZIP,
-        Some(Encoding::Zstd) if docker => media::DOCKER_LAYER_ZSTD,
-        Some(Encoding::Zstd) => media::LAYER_ZSTD,
-    };
-    Descriptor { media_type: kind.to_owned(), digest: packed.digest, size: packed.size, ..plain.clone() }
-}
-
-struct Hashed<W> {
-    out: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.out.write(bytes)?;
-        self.hasher.update(&bytes[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }

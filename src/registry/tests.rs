@@ -4,7 +4,7 @@ use super::*;
 use crate::base::{Cancel, Digest};
 use crate::dockerfile::lower::Platform;
 use crate::export::fixture::{TestStore, image, layer, store};
-use crate::export::images;
+use crate::export::{Packing, images};
 use crate::image::Reference;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -168,7 +168,7 @@ impl Server {
         let image = images::read(&store.store, image).unwrap();
         let (name, keyring) = (self.name(), Keyring::default());
         let tell = |_: &str| {};
-        push(&store.store, &image, &name, Compression::Gzip, &settings(), &keyring, &tell, &Cancel::new())
+        push(&store.store, &image, &name, Packing::GZIP, &settings(), &keyring, &tell, &Cancel::new())
     }
 }
 
