@@ -2,45 +2,16 @@
 
 use super::case::Case;
 use super::material::settle;
+use super::outcome::Outcome;
 use super::tree::{self, Tree};
 use crate::env::{Place, check};
 use libtest_mimic::Failed;
 use serde_json::Value;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The image that cases begin `FROM`.
 const BASE: &str = "conf-base";
-
-/// What a build gives, as text: the tree and the configuration, or why it failed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome(String);
-
-const FAILS: &str = "fails: ";
-
-impl Outcome {
-    /// As a case's file holds it.
-    pub fn read(text: &str) -> Outcome {
-        Outcome(text.to_owned())
-    }
-
-    /// Whether there is no image.
-    pub fn is_failure(&self) -> bool {
-        self.0.starts_with(FAILS)
-    }
-
-    fn failure(reasons: &[String]) -> Outcome {
-        let lines: Vec<String> = reasons.iter().map(|reason| format!("{FAILS}{reason}\n")).collect();
-        Outcome(lines.concat())
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// rbuild with a store of its own.
 pub struct Rbuild {
@@ -208,7 +179,7 @@ fn outcome(case: &Case, tar: &Path, base: &Tree, config: &Value, history: Vec<St
             text.push_str(&format!("history {line}\n"));
         }
     }
-    Ok(Outcome(text))
+    Ok(Outcome::read(&text))
 }
 
 /// A line for each field that is not as with `FROM scratch` alone.

@@ -1,7 +1,7 @@
 //! One case: a file that holds the Dockerfile, the context and the results.
 
-use super::builder::Outcome;
 use super::material::{Item, escaped};
+use super::outcome::Outcome;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 

@@ -7,13 +7,15 @@
 mod builder;
 mod case;
 mod material;
+mod outcome;
 mod syntax;
 mod tree;
 
 use crate::env::{Need, Place, project, trial};
-use builder::{BuildKit, Outcome, Rbuild};
+use builder::{BuildKit, Rbuild};
 use case::Case;
 use libtest_mimic::{Failed, Trial};
+use outcome::Outcome;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

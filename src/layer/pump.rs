@@ -1,8 +1,10 @@
 //! Many small files read in parallel and handed over in order: what makes hashing a layer of 50 000 files cheap.
 
 use crate::base::fs::Context as _;
+use crate::base::root::Root;
 use crate::base::{Cancel, IoError};
 use rayon::prelude::*;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -146,6 +148,21 @@ pub(super) fn check(cancel: &Cancel) -> Result<(), IoError> {
 fn stopped() -> IoError {
     let source = io::Error::new(io::ErrorKind::Interrupted, "it was called off");
     IoError { act: "finish reading", path: Path::new("the layer").to_owned(), source }
+}
+
+/// Opens a regular file of a layer directory, never through a symbolic link.
+pub(super) fn open_regular(root: &Root, path: &[u8]) -> Result<File, IoError> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = root.open_with(path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).at("open", root.show(path))?;
+    Ok(fd.into())
+}
+
+/// Reads a file that must have this size.
+pub(super) fn read_exactly(file: &mut File, size: u64) -> io::Result<Vec<u8>> {
+    // One byte more, so that a file that has grown is noticed without another look.
+    let mut bytes = Vec::with_capacity(size as usize + 1);
+    file.take(size + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == size { Ok(bytes) } else { Err(size_changed()) }
 }
 
 #[cfg(test)]

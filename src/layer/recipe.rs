@@ -5,7 +5,7 @@
 //! behind its length, an offset and a length (8 bytes each) in that file of the layer. `0`: the end, and the length of
 //! the whole tar (8 bytes).
 
-use super::scan::open_regular;
+use super::pump::open_regular;
 use super::{Index, Kind, pump, tar_out};
 use crate::base::fs::{Context, rename};
 use crate::base::root::Root;

@@ -1,6 +1,7 @@
 //! From a written directory (an overlay's upper, or a layer's `fs/`) to an index, reading each file once.
 
-use super::pump::{self, BIG, size_changed};
+use super::pump::{self, BIG, open_regular, read_exactly};
+use super::tar_out::WHITEOUT_PREFIX;
 use super::xattr::{self, Marks, Xattrs};
 use super::{Entry, Index, Kind, tar_out};
 use crate::base::fs::Context;
@@ -8,8 +9,7 @@ use crate::base::root::Root;
 use crate::base::{Cancel, Digest, Hasher, IoError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -27,9 +27,6 @@ pub struct Scanned {
 
 /// Content digests that the caller knows already and vouches for: path → sha256.
 pub type Known = HashMap<Vec<u8>, Digest>;
-
-/// Prefix of the names that mean removals in a layer's tar (OCI image-spec, "Whiteouts").
-pub const WHITEOUT_PREFIX: &[u8] = b".wh.";
 
 /// Walks `fs` (an overlay upper layout: whiteouts are character devices 0:0, opaque directories carry
 /// `user.overlay.opaque`), hashes every file and the canonical tar in one pass. Contents in `known` are hashed for the
@@ -277,21 +274,6 @@ fn load(root: &Root, seen: &Seen, known: Option<&Digest>, with_tar: bool) -> Res
     }
 }
 
-/// Opens a regular file of a layer directory, never through a symbolic link.
-pub(super) fn open_regular(root: &Root, path: &[u8]) -> Result<File, IoError> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = root.open_with(path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).at("open", root.show(path))?;
-    Ok(fd.into())
-}
-
-/// Reads a file that must have this size.
-pub(super) fn read_exactly(file: &mut File, size: u64) -> io::Result<Vec<u8>> {
-    // One byte more, so that a file that has grown is noticed without another look.
-    let mut bytes = Vec::with_capacity(size as usize + 1);
-    file.take(size + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 == size { Ok(bytes) } else { Err(size_changed()) }
-}
-
 fn changed(root: &Root, path: &[u8]) -> IoError {
     let source = io::Error::new(io::ErrorKind::InvalidData, "it changed while the layer was read");
     IoError { act: "read", path: root.show(path), source }
@@ -328,6 +310,7 @@ fn hash_big(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::process::Command;
 

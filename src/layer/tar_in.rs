@@ -9,8 +9,8 @@ mod place;
 mod tape;
 
 use super::mode::ModeChange;
-use super::scan::{Known, WHITEOUT_PREFIX};
-use super::tar_out::OPAQUE_NAME;
+use super::scan::Known;
+use super::tar_out::{OPAQUE_NAME, WHITEOUT_PREFIX};
 use super::{device, recipe, xattr};
 use crate::base::fs::Context;
 use crate::base::root::Root;

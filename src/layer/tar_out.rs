@@ -1,8 +1,7 @@
 //! A layer as canonical tar (see docs/digests.md): entries sorted by path, ustar with pax records only where a field
 //! does not fit, numeric owners only, whole seconds, hard links to the first path, whiteouts as `.wh.` files.
 
-use super::pump::{self, BIG};
-use super::scan::{WHITEOUT_PREFIX, open_regular, read_exactly};
+use super::pump::{self, BIG, open_regular, read_exactly};
 use super::{Entry, Index, Kind};
 use crate::base::fs::Context;
 use crate::base::root::Root;
@@ -13,6 +12,9 @@ use tar::{EntryType, Header};
 
 /// The two zero blocks that end an archive.
 pub(super) const TRAILER: [u8; 1024] = [0; 1024];
+
+/// Prefix of the names that mean removals in a layer's tar (OCI image-spec, "Whiteouts").
+pub const WHITEOUT_PREFIX: &[u8] = b".wh.";
 
 /// Name of the file that marks its directory opaque.
 pub const OPAQUE_NAME: &[u8] = b".wh..wh..opq";

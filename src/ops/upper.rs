@@ -241,3 +241,18 @@ fn not_a_directory(path: &[u8]) -> OpError {
     let shown = String::from_utf8_lossy(path).into_owned();
     OpError::input("copy-not-a-directory", format!("cannot make the directory `/{shown}`: something else is there"))
 }
+
+/// Makes something; if its name is taken, takes away what is there first. A directory stays and is an error.
+pub(super) fn replacing<T>(
+    dir: impl AsFd,
+    name: &OsStr,
+    make: impl Fn() -> rustix::io::Result<T>,
+) -> rustix::io::Result<T> {
+    match make() {
+        Err(Errno::EXIST) => {
+            rustix::fs::unlinkat(dir.as_fd(), name, AtFlags::empty())?;
+            make()
+        }
+        other => other,
+    }
+}

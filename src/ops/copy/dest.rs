@@ -1,8 +1,8 @@
 //! Where a COPY writes: the destination resolved on the base's tree, and what may not be replaced there
 //! (dockerfile.md C3-C11).
 
-use super::select::{Pick, Picked};
-use super::words;
+use super::pick::{Pick, Picked};
+use super::{in_the_way, words};
 use crate::base::Digest;
 use crate::graph::CopyOp;
 use crate::ops::mkdir::parents;
@@ -219,18 +219,6 @@ fn unresolved(error: TreeError, op: &CopyOp) -> OpError {
             OpError::input("copy-dest-invalid", format!("cannot copy to `{}`: {reason}", op.dest)).about(&op.dest)
         }
         other => other.into(),
-    }
-}
-
-/// A target that is taken by something that can't be replaced.
-pub(super) fn in_the_way(target: &[u8], is_dir: bool) -> OpError {
-    let shown = String::from_utf8_lossy(target);
-    if is_dir {
-        OpError::input("copy-over-directory", format!("cannot replace the directory `/{shown}` with a file"))
-            .with_help("remove the directory in a RUN before this line, or copy to another name")
-    } else {
-        OpError::input("copy-not-a-directory", format!("cannot copy a directory to `/{shown}`: it is no directory"))
-            .with_help("remove it in a RUN before this line, or copy to another name")
     }
 }
 

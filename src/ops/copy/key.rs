@@ -3,7 +3,7 @@
 use super::Looks;
 use super::dest::Dest;
 use super::libs::Extra;
-use super::select::{Pick, Picked};
+use super::pick::{Pick, Picked};
 use crate::base::{Digest, Hasher};
 use crate::graph::{CopyOp, CopySource};
 use crate::ops::OpError;

@@ -4,7 +4,8 @@
 //! Where the base has something else on the way (a real directory in place of a link, or a link of its own), the base's
 //! layout is kept and the file put where the path leads in it.
 
-use super::select::{Pick, Picked, hash_items};
+use super::pick::{Pick, Picked};
+use super::select::hash_items;
 use super::words;
 use crate::graph::CopyOp;
 use crate::ops::elf::{Library, Loader, Program};

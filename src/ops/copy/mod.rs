@@ -20,6 +20,7 @@ mod dest;
 mod key;
 mod libs;
 mod pattern;
+mod pick;
 mod reuse;
 mod select;
 #[cfg(test)]
@@ -42,7 +43,7 @@ pub struct Planned {
     pub preimage: Preimage,
     /// Warnings: a name collision, a pattern that matches nothing.
     pub warnings: Vec<String>,
-    picks: Vec<select::Pick>,
+    picks: Vec<pick::Pick>,
     dest: dest::Dest,
     extras: Vec<libs::Extra>,
     looks: Looks,
@@ -53,7 +54,19 @@ pub struct Planned {
 impl Planned {
     /// Whether an archive is unpacked.
     pub fn unpacks(&self) -> bool {
-        self.picks.iter().any(|pick| matches!(pick.what, select::Picked::Archive(_)))
+        self.picks.iter().any(|pick| matches!(pick.what, pick::Picked::Archive(_)))
+    }
+}
+
+/// A target that is taken by something that can't be replaced.
+fn in_the_way(target: &[u8], is_dir: bool) -> OpError {
+    let shown = String::from_utf8_lossy(target);
+    if is_dir {
+        OpError::input("copy-over-directory", format!("cannot replace the directory `/{shown}` with a file"))
+            .with_help("remove the directory in a RUN before this line, or copy to another name")
+    } else {
+        OpError::input("copy-not-a-directory", format!("cannot copy a directory to `/{shown}`: it is no directory"))
+            .with_help("remove it in a RUN before this line, or copy to another name")
     }
 }
 

@@ -2,6 +2,7 @@
 //! files of contexts hashed.
 
 use super::pattern::{Hit, Pattern};
+use super::pick::{Kept, Pick, Picked};
 use super::{unpack, words};
 use crate::base::fs::Context as _;
 use crate::base::{Cancel, Hasher};
@@ -12,72 +13,6 @@ use crate::ops::source::{Item, Source, Verdict, What, below, file_name, join, pa
 use crate::ops::{Cx, OpError};
 use crate::store::statcache::FileFacts;
 use rayon::prelude::*;
-
-/// One thing that a source names.
-#[derive(Debug)]
-pub(super) struct Pick {
-    /// Which source of the instruction, from 0.
-    pub source: usize,
-    /// Its path by the names that matched, relative to the source; of inline data its name.
-    pub named: Vec<u8>,
-    /// What it is.
-    pub what: Picked,
-    /// With `--parents`: where it goes below the destination, and the directories above it there.
-    pub kept: Option<Kept>,
-    /// Where it goes: a real path of the base. Known once the destination is.
-    pub target: Vec<u8>,
-}
-
-/// Kind of a [`Pick`].
-#[derive(Debug)]
-pub(super) enum Picked {
-    /// A file whose contents stand in the Dockerfile.
-    Inline,
-    /// A file, or whatever else is no directory.
-    One(Item),
-    /// An archive that is unpacked.
-    Archive(Item),
-    /// The contents of a directory.
-    Tree {
-        /// The directory.
-        dir: Item,
-        /// What is taken below it, in path order. `None`: all, of a step's directory that is not walked yet.
-        below: Option<Vec<Item>>,
-    },
-}
-
-/// What `--parents` keeps of a source path.
-#[derive(Debug)]
-pub(super) struct Kept {
-    /// Path below the destination.
-    pub path: Vec<u8>,
-    /// The directories above it, outermost first, with their paths below the destination.
-    pub above: Vec<(Vec<u8>, Item)>,
-}
-
-impl Pick {
-    /// Where an item below this pick's directory goes.
-    pub fn target_of(&self, dir: &Item, item: &Item) -> Vec<u8> {
-        join(&self.target, below(&dir.path, &item.path).unwrap_or_default())
-    }
-
-    fn items_mut(&mut self) -> Box<dyn Iterator<Item = &mut Item> + '_> {
-        match &mut self.what {
-            Picked::Inline => Box::new(std::iter::empty()),
-            Picked::One(item) | Picked::Archive(item) => Box::new(std::iter::once(item)),
-            Picked::Tree { below, .. } => Box::new(below.iter_mut().flatten()),
-        }
-    }
-
-    /// The items that are known, the directory itself excepted.
-    pub fn items(&self) -> &[Item] {
-        match &self.what {
-            Picked::One(item) | Picked::Archive(item) => std::slice::from_ref(item),
-            Picked::Tree { below: Some(below), .. } => below,
-            Picked::Inline | Picked::Tree { below: None, .. } => &[],
-        }
-    }
-}
 
 /// What is passed over: by the context's ignore file and by `--exclude`.
 struct Filter<'s> {

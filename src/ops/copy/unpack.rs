@@ -5,14 +5,13 @@
 //! where the link leads, so that `lib/` of an archive does not cut off a base whose /lib is a link; moby replaces the
 //! link.
 
-use super::dest::in_the_way;
-use super::write::replacing;
+use super::in_the_way;
 use crate::base::fs::Context as _;
 use crate::base::root::Root;
 use crate::layer::tar_in::{ApplyError, Options, apply};
 use crate::layer::{compress, xattr};
 use crate::ops::source::{Item, Source, file_name, join, mtime, names, parent};
-use crate::ops::upper::{Meta, Upper};
+use crate::ops::upper::{Meta, Upper, replacing};
 use crate::ops::{Cx, OpError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use std::collections::BTreeSet;

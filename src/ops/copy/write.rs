@@ -3,20 +3,20 @@
 use super::bytes::Copier;
 use super::dest::Dest;
 use super::libs::Extra;
+use super::pick::{Pick, Picked};
 use super::reuse::{self, Previous};
-use super::select::{Pick, Picked, changed};
+use super::select::changed;
 use super::{Looks, Planned, unpack};
 use crate::base::fs::Context as _;
 use crate::base::{Digest, Hasher, clock};
 use crate::graph::{CopyOp, CopySource};
 use crate::ops::source::{Item, Source, Time, Verdict, What, join, mtime, parent, stamp};
-use crate::ops::upper::{Meta, Upper, apply, apply_open};
+use crate::ops::upper::{Meta, Upper, apply, apply_open, replacing};
 use crate::ops::{Cx, OpError, Written};
 use crate::store::statcache::StatKey;
 use crate::tree::View;
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -379,19 +379,4 @@ fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> rustix::io::Result<Fi
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(mode & 0o777);
     replacing(dir, name, || rustix::fs::openat(dir, name, flags, mode)).map(File::from)
-}
-
-/// Makes something; if its name is taken, takes away what is there first. A directory stays and is an error.
-pub(super) fn replacing<T>(
-    dir: impl AsFd,
-    name: &OsStr,
-    make: impl Fn() -> rustix::io::Result<T>,
-) -> rustix::io::Result<T> {
-    match make() {
-        Err(Errno::EXIST) => {
-            rustix::fs::unlinkat(dir.as_fd(), name, AtFlags::empty())?;
-            make()
-        }
-        other => other,
-    }
 }
