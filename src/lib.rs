@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod base;
+pub mod cache;
 pub mod cli;
 pub mod container;
 pub mod diag;

@@ -81,7 +81,7 @@ impl Intake<'_> {
             if digest != diff_id {
                 return Err(self.refused(format!("layer {digest} is {diff_id} in the config")));
             }
-            if let Some(info) = self.store.layer(diff_id)? {
+            if let Some(info) = self.store.held_layer(diff_id)? {
                 if info.tar_size == *size {
                     return Ok(());
                 }
@@ -109,7 +109,7 @@ impl Intake<'_> {
     pub(super) fn unpack(&self, packed: &mut (dyn Read + Send), diff_id: &Digest) -> Result<u64, ExportError> {
         let place = self.blobs.place();
         let (mut reader, _) = compress::open_compressed(packed, MAX_UNPACKED).at("read", place)?;
-        if let Some(info) = self.store.layer(diff_id)? {
+        if let Some(info) = self.store.held_layer(diff_id)? {
             let (found, _) = Hasher::read(&mut reader).at("read", place)?;
             if found != *diff_id {
                 return Err(self.refused(format!("a layer announced as {diff_id} is {found}")));

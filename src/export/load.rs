@@ -270,7 +270,7 @@ impl Loader<'_> {
 
     /// A layer of a docker archive; the length of its tar in bytes.
     fn store_member(&self, intake: &Intake<'_>, name: &str, diff_id: &Digest) -> Result<u64, ExportError> {
-        if let Some(info) = self.store.layer(diff_id)? {
+        if let Some(info) = self.store.held_layer(diff_id)? {
             return Ok(info.tar_size);
         }
         let missing = || self.refused(&format!("it does not hold the layer '{}'", name.escape_debug()));

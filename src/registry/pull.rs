@@ -95,7 +95,7 @@ fn is_complete(store: &Store, digest: &Digest, manifest: &Manifest) -> bool {
     let blob = |d: &Descriptor| std::fs::metadata(store.blob_path(&d.digest)).is_ok_and(|m| m.len() == d.size);
     let Ok(image) = images::read(store, digest) else { return false };
     let layers = manifest.layers.iter().zip(&image.config.rootfs.diff_ids);
-    layers.into_iter().all(|(d, id)| (d.digest == *id || blob(d)) && matches!(store.layer(id), Ok(Some(_))))
+    layers.into_iter().all(|(d, id)| (d.digest == *id || blob(d)) && matches!(store.held_layer(id), Ok(Some(_))))
 }
 
 /// What stands after `manifests/`.

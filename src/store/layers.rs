@@ -73,15 +73,21 @@ const RECIPE: &str = "recipe";
 const SYNCED: &str = "synced";
 
 impl Store {
-    /// `info` of a layer, `None` if it is not there (or damaged, or perhaps lost in a power cut, which count as absent).
+    /// `info` of a layer that is here or promised ([`super::promise`]), `None` if it is neither (or damaged, or perhaps
+    /// lost in a power cut, which count as absent).
     pub fn layer(&self, diff_id: &Digest) -> Result<Option<LayerInfo>, StoreError> {
+        Ok(self.held_layer(diff_id)?.or_else(|| self.promised_info(diff_id)))
+    }
+
+    /// [`Store::layer`] of a layer whose files are here.
+    pub fn held_layer(&self, diff_id: &Digest) -> Result<Option<LayerInfo>, StoreError> {
         match self.layer_state(diff_id)? {
             LayerState::Trusted(info) => Ok(Some(info)),
             LayerState::Damaged | LayerState::Unsynced => Ok(None),
         }
     }
 
-    /// [`Store::layer`], with the reason for an absence.
+    /// [`Store::held_layer`], with the reason for an absence.
     pub(super) fn layer_state(&self, diff_id: &Digest) -> Result<LayerState, StoreError> {
         let directory = self.layer_dir(diff_id);
         let file: Option<InfoFile> = layout::read_sealed(&directory.join(INFO))?;
@@ -95,8 +101,9 @@ impl Store {
         Ok(LayerState::Trusted(file.layer))
     }
 
-    /// The unpacked files of a layer (those of `fs_of` where it is set).
+    /// The unpacked files of a layer (those of `fs_of` where it is set). Those of a promised layer are fetched.
     pub fn layer_fs(&self, diff_id: &Digest) -> Result<PathBuf, StoreError> {
+        self.materialise(diff_id)?;
         let info = self.need_layer(diff_id)?;
         let owner = match info.fs_of {
             Some(of) => self.need_layer(&of)?.diff_id,
@@ -107,6 +114,9 @@ impl Store {
 
     /// The encoded index of a layer.
     pub fn layer_index(&self, diff_id: &Digest) -> Result<Vec<u8>, StoreError> {
+        if let Some(index) = self.promised_index(diff_id) {
+            return Ok(index);
+        }
         self.need_layer(diff_id)?;
         let path = self.layer_dir(diff_id).join(INDEX);
         fs::read_if_exists(&path)?
@@ -123,13 +133,13 @@ impl Store {
     /// are not offered.
     pub fn layer_by_content(&self, content: &Digest) -> Result<Option<LayerInfo>, StoreError> {
         let Some(diff_id) = layout::read_sealed::<Digest>(&self.content_path(content))? else { return Ok(None) };
-        Ok(self.layer(&diff_id)?.filter(|info| info.content == *content))
+        Ok(self.held_layer(&diff_id)?.filter(|info| info.content == *content))
     }
 
     /// Publishes a layer by rename. If the diffID is there already, the old one is kept (and its info given) and the new
     /// directory stays where it is, to be removed with the temporary directory it lies in.
     pub fn publish_layer(&self, layer: NewLayer) -> Result<LayerInfo, StoreError> {
-        if let Some(info) = self.layer(&layer.info.diff_id)? {
+        if let Some(info) = self.held_layer(&layer.info.diff_id)? {
             return Ok(info);
         }
         let directory = self.layer_parts(&layer.index, &layer.info)?;
@@ -150,7 +160,7 @@ impl Store {
     pub fn publish_derived(&self, of: &Digest, index: Vec<u8>, info: LayerInfo) -> Result<LayerInfo, StoreError> {
         // Never a chain: the files of a derived layer are those of its own base.
         let base = self.need_layer(of)?;
-        if let Some(info) = self.layer(&info.diff_id)? {
+        if let Some(info) = self.held_layer(&info.diff_id)? {
             return Ok(info);
         }
         let info = LayerInfo { fs_of: Some(base.fs_of.unwrap_or(*of)), ..info };
@@ -217,7 +227,7 @@ impl Store {
             match std::fs::rename(directory.path(), &place) {
                 Ok(()) => break,
                 Err(e) if matches!(e.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) => {
-                    if let Some(info) = self.layer(&info.diff_id)? {
+                    if let Some(info) = self.held_layer(&info.diff_id)? {
                         return Ok(info);
                     }
                     // What lies there is damaged or not to be trusted.

@@ -17,6 +17,7 @@ pub mod layout;
 mod mark;
 pub mod mounts;
 pub mod packed;
+pub mod promise;
 pub mod refs;
 pub mod statcache;
 pub mod steps;
@@ -47,6 +48,7 @@ pub struct Store {
     /// Layers that were published or met, and are not marked as synced.
     unsynced: Mutex<HashSet<Digest>>,
     boot: OnceLock<String>,
+    promises: promise::Promises,
     _lock: Lock,
 }
 
@@ -121,6 +123,14 @@ pub enum StoreError {
         /// Its digest or name.
         name: String,
     },
+    /// A layer was to be had from elsewhere, and is not.
+    #[error("layer {layer} is not to be had")]
+    Broken {
+        /// diffID.
+        layer: Digest,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Something is in use by another build.
     #[error("{what} {name} is in use by a build")]
     Busy {
@@ -176,6 +186,7 @@ impl Store {
             dirty: AtomicBool::new(false),
             unsynced: Mutex::default(),
             boot: OnceLock::new(),
+            promises: promise::Promises::default(),
             _lock: lock,
         }))
     }

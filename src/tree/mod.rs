@@ -73,12 +73,26 @@ pub struct Trees<'s> {
     packs: Cache<PackRef, Arc<Pack>>,
     /// Trees whose packs were all seen to be there.
     complete: Mutex<HashSet<Digest>>,
+    /// Trees of chains with a layer that is only promised: what that layer holds was told and not seen, so that nothing on
+    /// disk may say that the chain makes this tree.
+    promised: Mutex<HashMap<Digest, Digest>>,
 }
 
 impl<'s> Trees<'s> {
     /// Trees kept in `store`.
     pub fn new(store: &'s Store) -> Trees<'s> {
-        Trees { store, nodes: Cache::default(), packs: Cache::default(), complete: Mutex::default() }
+        Trees {
+            store,
+            nodes: Cache::default(),
+            packs: Cache::default(),
+            complete: Mutex::default(),
+            promised: Mutex::default(),
+        }
+    }
+
+    /// Forgets what promised layers make: a promise was broken.
+    pub fn forget_promised(&self) {
+        lock(&self.promised).clear();
     }
 
     /// The store.
@@ -102,9 +116,9 @@ impl<'s> Trees<'s> {
         let chains = chain_ids(layers);
         let remembered = chains.iter().enumerate().rev().find_map(|(i, chain)| Some((i + 1, self.remembered(chain)?)));
         let (done, mut tree) = remembered.unwrap_or((0, Trees::empty()));
-        for (layer, chain) in layers.iter().zip(&chains).skip(done) {
+        for (i, (layer, chain)) in layers.iter().zip(&chains).enumerate().skip(done) {
             tree = self.apply(&tree, &self.index(layer)?)?;
-            self.remember(chain, &tree)?;
+            self.remember(&layers[..=i], chain, &tree)?;
         }
         Ok(Rootfs { layers: layers.to_vec(), tree })
     }
@@ -120,7 +134,7 @@ impl<'s> Trees<'s> {
             return self.of_layers(&layers);
         }
         let tree = self.apply(&base.tree, &self.index(layer)?)?;
-        self.remember(&chain, &tree)?;
+        self.remember(&layers, &chain, &tree)?;
         Ok(Rootfs { layers, tree })
     }
 
@@ -239,13 +253,24 @@ impl<'s> Trees<'s> {
 
     /// The tree of a chain of layers, if it was made before and is still there.
     fn remembered(&self, chain: &Digest) -> Option<Digest> {
+        if let Some(tree) = lock(&self.promised).get(chain) {
+            return Some(*tree).filter(|tree| self.has(tree));
+        }
         let text = read_if_exists(self.chain_path(chain)).ok()??;
         let tree = Digest::from_hex(std::str::from_utf8(&text).ok()?).ok()?;
         self.has(&tree).then_some(tree)
     }
 
-    fn remember(&self, chain: &Digest, tree: &Digest) -> Result<(), IoError> {
-        write_atomic(self.chain_path(chain), tree.hex().as_bytes())
+    fn remember(&self, layers: &[Digest], chain: &Digest, tree: &Digest) -> Result<(), TreeError> {
+        if self.store.has_promises() {
+            for layer in layers {
+                if self.store.held_layer(layer)?.is_none() {
+                    lock(&self.promised).insert(*chain, *tree);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(write_atomic(self.chain_path(chain), tree.hex().as_bytes())?)
     }
 
     fn chain_path(&self, chain: &Digest) -> PathBuf {
