@@ -3,6 +3,7 @@
 //!
 //! `GOLDEN=overwrite` rewrites the expected files. `RBUILD_TEST_REQUIRE=all` turns every skip into a failure.
 
+mod attest;
 mod concurrency;
 mod conformance;
 mod containers;
@@ -29,6 +30,7 @@ fn main() {
     trials.extend(tidy::trials());
     trials.extend(sandbox::trials());
     trials.extend(registry::trials());
+    trials.extend(attest::trials());
     trials.extend(containers::trials());
     trials.extend(mounts::trials());
     trials.extend(remote::trials());

@@ -17,13 +17,13 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// A registry of its own, ended with the test.
-struct Registry {
+pub struct Registry {
     child: Child,
-    name: String,
+    pub name: String,
 }
 
 impl Registry {
-    fn start(place: &Place, further: &str) -> Result<Registry, Failed> {
+    pub fn start(place: &Place, further: &str) -> Result<Registry, Failed> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let data = place.path().join("registry");
         let config = format!(

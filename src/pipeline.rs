@@ -7,7 +7,7 @@ mod output;
 pub mod recall;
 
 pub use bases::{Pull, Pulling};
-pub use output::{Output, OutputKind};
+pub use output::{Output, OutputKind, PushedTo};
 
 use crate::base::{Cancel, Digest, IoError};
 use crate::container::Scene;
@@ -18,15 +18,18 @@ use crate::dockerfile::lower::{self, ContextTarget, Lowered, NamedContext};
 use crate::dockerfile::{self, Dockerfile};
 use crate::export::{ExportError, images};
 use crate::graph::{Graph, Network};
+use crate::image::Annotation;
 use crate::image::reference::{Reference, ReferenceError};
 use crate::ops::context::{ContextSpec, Contexts, LocalContext};
 use crate::ops::{Cx, OpError, run};
+use crate::registry::RegistryError;
 use crate::snapshot::{self, Lazy};
 use crate::solver::event::{Event, Outcome};
 use crate::solver::record::BuiltStep;
 use crate::solver::{self, SolveError, Solved};
 use crate::store::{Access, Store, StoreError};
 use crate::tree::Trees;
+use output::Writer;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -90,8 +93,10 @@ pub struct BuildRequest {
     pub jobs: Option<usize>,
     /// `--snapshotter`.
     pub snapshotter: snapshot::Choice,
-    /// `-o`.
+    /// `-o`, `--push`.
     pub outputs: Vec<Output>,
+    /// `--annotation`.
+    pub annotations: Vec<Annotation>,
     /// `--squash`: the build's own layers become one.
     pub squash: bool,
     /// SOURCE_DATE_EPOCH or `--reproducible`: no time in the image is later than this.
@@ -109,6 +114,8 @@ pub struct BuildResult {
     pub manifest: Digest,
     /// Full names it was given.
     pub names: Vec<String>,
+    /// Where it was pushed to.
+    pub pushed: Vec<PushedTo>,
 }
 
 /// Why a build failed.
@@ -140,6 +147,12 @@ pub enum BuildError {
     /// The image could not be written.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// The image could not be pushed.
+    #[error(transparent)]
+    Push(#[from] RegistryError),
+    /// The outputs are not such that any result could be written to them.
+    #[error("{0}")]
+    Outputs(String),
     /// Stopped by a signal.
     #[error("interrupted")]
     Interrupted,
@@ -152,6 +165,7 @@ fn name(diagnostics: &[Diagnostic]) -> &str {
 /// Builds. Events go to `sink` from any thread.
 pub fn build(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<BuildResult, BuildError> {
     let began = Instant::now();
+    output::check(request)?;
     let tags = request.tags.iter().map(|t| t.parse()).collect::<Result<Vec<Reference>, _>>()?;
     let file = parse(&request.dockerfile, sink)?;
     let store = Store::open(&request.root, Access::Shared)?;
@@ -185,21 +199,24 @@ pub fn build(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<BuildRes
     let solutions = solved.result.map_err(|error| failure::of_step(error, &lowered.graph, &file.source))?;
     remembered?;
     kept?;
-    let image = image::write(request, &store, &trees, lowered, &solutions)?;
+    let mut image = image::write(request, &store, &trees, lowered, &solutions)?;
+    image.manifest = image::annotate(request, &store, &image.manifest)?;
     for tag in &tags {
         images::tag(&store, &image.manifest, tag)?;
     }
     let at = began.elapsed().as_millis() as u64;
     let names: Vec<String> = tags.iter().map(ToString::to_string).collect();
     sink(Event::Image { id: image.id, manifest: image.manifest, names: names.clone(), at });
+    let tell = |what: &str| sink(Event::Exporting { what: what.to_owned(), at: began.elapsed().as_millis() as u64 });
+    let writer = Writer { request, store: &store, tags: &tags, tell: &tell };
+    let mut pushed = Vec::new();
     for output in &request.outputs {
-        sink(Event::Exporting { what: output.describe(), at: began.elapsed().as_millis() as u64 });
-        output::write(output, &store, &image, &tags, &request.cancel)?;
+        pushed.extend(writer.write(output, &image.manifest)?);
     }
-    if tags.is_empty() && request.outputs.is_empty() {
+    if tags.is_empty() && request.outputs.iter().all(|o| o.kind == OutputKind::Image && o.names.is_empty()) {
         images::keep(&store, &image.manifest)?;
     }
-    Ok(BuildResult { id: image.id, manifest: image.manifest, names })
+    Ok(BuildResult { id: image.id, manifest: image.manifest, names, pushed })
 }
 
 /// Keeps what `rbuild shell` needs to know of this build.

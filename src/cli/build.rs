@@ -6,10 +6,10 @@ use super::context::{self, Place};
 use super::failure::Failure;
 use super::manifest::{self, ManifestArgs};
 use super::secret::SecretArg;
-use super::values::{self, EPOCH, KeyMaybeValue, Right, SshArg, network, output};
+use super::values::{self, Annotations, EPOCH, KeyMaybeValue, Right, SshArg, network, output};
 use crate::base::fs;
 use crate::graph::Network;
-use crate::pipeline::{self, BuildRequest, BuildResult, Output, Pull};
+use crate::pipeline::{self, BuildRequest, BuildResult, Output, OutputKind, Pull};
 use crate::registry::Keyring;
 use crate::snapshot::Choice;
 use crate::ui::out;
@@ -33,6 +33,8 @@ Examples:
   rbuild build -t hello --build-context host=/ .      COPY --from=host reads this machine's files
   rbuild build -o type=oci,dest=app.tar .             an archive that docker and podman load
   rbuild build -o out .                               the root filesystem as a directory
+  rbuild build -t ghcr.io/me/app:1.2 --push .         build, name and push
+  rbuild build -o type=registry,name=ghcr.io/me/app,compression=zstd -o type=oci,dest=app.tar .
   id=$(rbuild build -q .)                             the image ID alone
   rbuild build -f - . < Dockerfile                    the Dockerfile from standard input
   rbuild build - < Dockerfile                         the same, without a context
@@ -108,9 +110,22 @@ pub struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
 
-    /// Also write the result: type=oci|docker|tar|local,dest=PATH, or DIR alone for type=local
+    /// Also write the result: type=image|registry|oci|docker|tar|local,KEY=VALUE…, or DIR alone for type=local; may be
+    /// given many times. See docs/output.md
     #[arg(short, long = "output", value_name = "OUTPUT", value_parser = output)]
     pub outputs: Vec<Output>,
+
+    /// Push the result under its names: the same as -o type=registry
+    #[arg(long)]
+    pub push: bool,
+
+    /// Put the result into the store, as is done anyway
+    #[arg(long)]
+    pub load: bool,
+
+    /// Annotate the result: [manifest:|index:|manifest[PLATFORM]:]KEY=VALUE
+    #[arg(long = "annotation", value_name = "ANNOTATION", value_parser = values::annotations)]
+    pub annotations: Vec<Annotations>,
 
     /// Merge the layers that this build makes into one
     #[arg(long)]
@@ -168,7 +183,7 @@ pub fn run(args: &BuildArgs, session: &Session) -> Result<(), Failure> {
 impl BuildArgs {
     /// What clap can't tell about combinations of flags.
     fn check(&self, style: Style) -> Result<(), Failure> {
-        let to_stdout = self.outputs.iter().filter(|output| output.dest.is_none()).count();
+        let to_stdout = self.outputs.iter().filter(|output| output.is_to_stdout()).count();
         if to_stdout == 0 {
             return Ok(());
         }
@@ -214,6 +229,10 @@ impl BuildArgs {
         request.jobs = self.jobs.map(NonZeroUsize::get).or(request.jobs);
         request.snapshotter = self.snapshotter.unwrap_or(request.snapshotter);
         request.outputs = self.outputs.clone();
+        if self.push {
+            request.outputs.push(Output { push: true, ..Output::new(OutputKind::Image, None) });
+        }
+        request.annotations = self.annotations.iter().flat_map(|Annotations(all)| all.clone()).collect();
         request.squash = self.squash;
         // As buildx: the variable is an argument of the build, unless one was given.
         if let Ok(value) = std::env::var(EPOCH) {
@@ -235,7 +254,8 @@ impl BuildArgs {
             // The names that buildx gives them.
             let metadata = json!({
                 "containerimage.config.digest": result.id,
-                "containerimage.digest": result.manifest,
+                // A registry has it with packed layers, which is another manifest.
+                "containerimage.digest": result.pushed.first().map_or(result.manifest, |(_, digest)| *digest),
                 "image.name": result.names.join(","),
             });
             fs::write_atomic(file, format!("{metadata:#}\n").as_bytes())?;

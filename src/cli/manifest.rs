@@ -73,6 +73,7 @@ impl ManifestArgs {
             jobs: config.jobs.map(NonZeroUsize::get),
             snapshotter: config.snapshotter.unwrap_or_default(),
             outputs: Vec::new(),
+            annotations: Vec::new(),
             squash: false,
             epoch: None,
             cancel: Cancel::new(),

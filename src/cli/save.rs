@@ -5,6 +5,7 @@ use super::failure::Failure;
 use crate::export::images;
 use crate::export::output::Output;
 use crate::export::save::{Format, Selected, save, save_layout};
+use crate::export::variant::Files;
 use crate::image::Reference;
 use crate::store::Access;
 use clap::{Args, ValueEnum};
@@ -52,7 +53,7 @@ pub fn run(args: &SaveArgs, session: &Session) -> Result<(), Failure> {
     for text in &args.images {
         let image = images::resolve(&store, text)?;
         let names = named(text, &image.names);
-        selected.push(Selected { image, names });
+        selected.push(Selected { image, names, files: Files::new() });
     }
     let cancel = session.watch();
     let format = match args.format {

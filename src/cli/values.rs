@@ -2,14 +2,15 @@
 //! Parsing touches no file; whoever uses a value opens what it names.
 
 mod entrusted;
+mod output;
 
 pub use entrusted::{Right, SshArg};
+pub use output::{Annotations, annotations, output};
 
 use super::failure::Failure;
 use crate::base::text;
 use crate::graph::Network;
 use crate::image::Reference;
-use crate::pipeline::{Output, OutputKind};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -81,41 +82,6 @@ impl ContextArg {
             None => ContextSource::Either(value.to_owned()),
         };
         Ok(ContextArg { name: name.to_owned(), source })
-    }
-}
-
-/// For clap: `type=oci|docker|tar|local,dest=…[,tar=false]`, or `DIR` alone (local), or `-` (a tar to standard output).
-pub fn output(list: &str) -> Result<Output, String> {
-    let dest = |path: &str| Some(PathBuf::from(path)).filter(|path| path.as_os_str() != "-");
-    let given = text::pairs(list)?;
-    if let [(word, None)] = given.as_slice() {
-        let kind = if word == "-" { OutputKind::Tar } else { OutputKind::Local };
-        return Ok(Output { kind, dest: dest(word), tar: true });
-    }
-    let (mut kind, mut to, mut tar) = (None, None, true);
-    for (key, value) in given {
-        let value = value.ok_or_else(|| format!("'{key}' needs a value, as in {key}=…"))?;
-        match (key.as_str(), value.as_str()) {
-            ("type", "oci") => kind = Some(OutputKind::Oci),
-            ("type", "docker") => kind = Some(OutputKind::Docker),
-            ("type", "tar") => kind = Some(OutputKind::Tar),
-            ("type", "local") => kind = Some(OutputKind::Local),
-            ("type", other) => return Err(format!("unknown output type '{other}' (oci, docker, tar, local)")),
-            ("dest", "") => return Err("'dest' is empty".into()),
-            ("dest", path) => to = dest(path),
-            ("tar", "true" | "1") => tar = true,
-            ("tar", "false" | "0") => tar = false,
-            ("tar", other) => return Err(format!("'tar={other}' is neither true nor false")),
-            (other, _) => return Err(format!("unknown key '{other}' (type, dest, tar)")),
-        }
-    }
-    match kind.ok_or("an output needs a type, as in type=oci,dest=image.tar")? {
-        OutputKind::Local if to.is_none() => Err("type=local needs dest=DIRECTORY".into()),
-        kind if !tar && kind != OutputKind::Oci => {
-            Err(format!("{kind:?} has no unpacked form (tar=false)").to_lowercase())
-        }
-        _ if !tar && to.is_none() => Err("tar=false needs dest=DIRECTORY".into()),
-        kind => Ok(Output { kind, dest: to, tar }),
     }
 }
 
@@ -208,26 +174,6 @@ mod tests {
         }
         for bad in ["a", "=x", "a=", "a=ftp://x/y"] {
             assert!(ContextArg::parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn outputs_have_a_form_and_a_place() {
-        let cases = [
-            ("out", OutputKind::Local, Some("out"), true),
-            ("-", OutputKind::Tar, None, true),
-            ("type=oci,dest=x.tar", OutputKind::Oci, Some("x.tar"), true),
-            ("type=oci,dest=x,tar=false", OutputKind::Oci, Some("x"), false),
-            ("type=docker", OutputKind::Docker, None, true),
-            ("type=tar,dest=-", OutputKind::Tar, None, true),
-            (r#"type=local,"dest=a,b""#, OutputKind::Local, Some("a,b"), true),
-        ];
-        for (text, kind, dest, tar) in cases {
-            assert_eq!(output(text), Ok(Output { kind, dest: dest.map(PathBuf::from), tar }), "{text}");
-        }
-        for bad in ["type=local", "type=local,dest=-", "type=zip,dest=x", "dest=x", "type=tar,dest=x,tar=false", "a,b"]
-        {
-            assert!(output(bad).is_err(), "{bad}");
         }
     }
 

@@ -22,6 +22,7 @@ pub mod rootfs;
 pub mod save;
 pub mod stored;
 pub mod unpack;
+pub mod variant;
 pub mod verify;
 
 pub use assemble::{Written, assemble};

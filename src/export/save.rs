@@ -4,7 +4,8 @@
 //! skopeo and containerd each find what they look for. Same images, same bytes: members in a fixed order, all times 0.
 
 use super::images::Image;
-use super::layers::{layer_blob, layer_tar};
+use super::layers::{copy, layer_blob, layer_tar};
+use super::variant::Files;
 use super::{ExportError, archive};
 use crate::base::fs::Context;
 use crate::base::{Cancel, Digest};
@@ -36,6 +37,8 @@ pub struct Selected {
     pub image: Image,
     /// Its names in the archive; may be none.
     pub names: Vec<Reference>,
+    /// Layers that its manifest lists and the store does not hold so.
+    pub files: Files,
 }
 
 /// A member of an archive.
@@ -50,6 +53,8 @@ enum Piece<'i> {
     },
     /// A layer's plain tar.
     Plain(&'i Digest),
+    /// A packed layer that was made for this archive.
+    File(&'i Path),
 }
 
 struct Member<'i> {
@@ -133,6 +138,10 @@ fn write_piece(store: &Store, piece: &Piece<'_>, out: &mut dyn Write, cancel: &C
         Piece::Blob(digest) => Ok(out.write_all(&store.read_blob(digest)?).at("write", "the archive")?),
         Piece::Layer { descriptor, diff_id } => layer_blob(store, descriptor, diff_id, out, cancel),
         Piece::Plain(diff_id) => layer_tar(store, diff_id, out, cancel),
+        Piece::File(path) => {
+            let mut file = crate::base::fs::open(path)?;
+            copy(&mut file, out, path, cancel).map(drop)
+        }
     }
 }
 
@@ -142,7 +151,7 @@ fn oci(images: &[Selected]) -> Vec<Member<'_>> {
     let mut legacy = Vec::new();
     let mut blobs = Vec::new();
     let mut seen = BTreeSet::new();
-    for Selected { image, names } in images {
+    for Selected { image, names, .. } in images {
         let size = image.manifest_size;
         let mut entry = Descriptor::new(image.manifest.kind(), image.manifest_digest, size);
         entry.platform = Some(platform(image));
@@ -163,11 +172,15 @@ fn oci(images: &[Selected]) -> Vec<Member<'_>> {
             }
         }
     }
-    for Selected { image, .. } in images {
+    for Selected { image, files, .. } in images {
         for (diff_id, descriptor) in image.layers() {
             if seen.insert(descriptor.digest) {
                 let name = archive::blob_name(&descriptor.digest);
-                blobs.push(Member { name, size: descriptor.size, piece: Piece::Layer { descriptor, diff_id } });
+                let piece = match files.get(&descriptor.digest) {
+                    Some(path) => Piece::File(path),
+                    None => Piece::Layer { descriptor, diff_id },
+                };
+                blobs.push(Member { name, size: descriptor.size, piece });
             }
         }
     }
@@ -185,7 +198,7 @@ fn docker<'i>(store: &Store, images: &'i [Selected]) -> Result<Vec<Member<'i>>, 
     let mut legacy = Vec::new();
     let mut members = Vec::new();
     let mut seen = BTreeSet::new();
-    for Selected { image, names } in images {
+    for Selected { image, names, .. } in images {
         let config = format!("{}.json", image.id.hex());
         let layer_name = |diff_id: &Digest| format!("{}/layer.tar", diff_id.hex());
         let layers = image.config.rootfs.diff_ids.iter().map(layer_name).collect();
@@ -263,7 +276,7 @@ mod tests {
     fn selected(store: &Store, names: &[&str]) -> Vec<Selected> {
         let select = |name: &&str| {
             let image = images::resolve(store, name).unwrap();
-            Selected { names: image.names.clone(), image }
+            Selected { names: image.names.clone(), image, files: Files::new() }
         };
         names.iter().map(select).collect()
     }

@@ -1,9 +1,11 @@
 //! OCI image documents, exactly (image-spec 1.1): config, manifest, index, history; and references (names).
 
+pub mod annotation;
 pub mod config;
 pub mod manifest;
 pub mod reference;
 
+pub use annotation::Annotation;
 pub use config::ImageConfig;
 pub use manifest::{Descriptor, ImageIndex, Manifest, Packing};
 pub use reference::{Reference, ReferenceError};

@@ -3,9 +3,10 @@
 use super::{BuildError, BuildRequest};
 use crate::base::Digest;
 use crate::dockerfile::lower::Lowered;
-use crate::export;
 use crate::export::assemble::{self, HistoryLine};
+use crate::export::{self, images, variant};
 use crate::graph::{Graph, Op};
+use crate::image::annotation;
 use crate::solver::Solution;
 use crate::store::Store;
 use crate::tree::Trees;
@@ -66,4 +67,14 @@ pub(super) fn write(
     }
     let layers: Vec<Digest> = base.iter().copied().chain(own).collect();
     Ok(assemble::assemble(store, lowered.config, lowered.base_history, &history, &layers, request.epoch)?)
+}
+
+/// The image of `manifest` with the annotations that the build is told.
+pub(super) fn annotate(request: &BuildRequest, store: &Store, manifest: &Digest) -> Result<Digest, BuildError> {
+    if request.annotations.is_empty() {
+        return Ok(*manifest);
+    }
+    let platform = images::read(store, manifest)?.config.platform();
+    let annotations = annotation::of_manifest(&request.annotations, &platform);
+    Ok(variant::annotated(store, manifest, &annotations)?.manifest_digest)
 }

@@ -1,10 +1,13 @@
 //! Where a result goes besides the store.
 
-use crate::base::Cancel;
-use crate::export::output;
+use super::{BuildError, BuildRequest};
+use crate::base::Digest;
 use crate::export::save::{self, Selected};
-use crate::export::{ExportError, assemble, images, rootfs};
+use crate::export::{ExportError, Image, Packing, images, output, rootfs, variant};
+use crate::image::annotation;
 use crate::image::reference::Reference;
+use crate::image::{Annotation, annotation::Level};
+use crate::registry;
 use crate::store::Store;
 use std::path::PathBuf;
 
@@ -17,11 +20,25 @@ pub struct Output {
     pub dest: Option<PathBuf>,
     /// For `oci`: one tar file (true) or a directory layout.
     pub tar: bool,
+    /// Names that the image gets here; none: those of the build.
+    pub names: Vec<String>,
+    /// For images: they are pushed under these names.
+    pub push: bool,
+    /// How layers are packed; `None`: as is usual there.
+    pub packing: Option<Packing>,
+    /// Annotations that the image has here, beside those of the build.
+    pub annotations: Vec<Annotation>,
+    /// Docker's media types instead of OCI's.
+    pub docker_types: bool,
+    /// Times are to be rewritten, which wants a date.
+    pub rewrite_timestamp: bool,
 }
 
 /// A form of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputKind {
+    /// An image in the store, which may be pushed.
+    Image,
     /// OCI layout.
     Oci,
     /// Docker archive.
@@ -32,37 +49,37 @@ pub enum OutputKind {
     Local,
 }
 
-/// Writes the image where `output` says.
-pub(super) fn write(
-    output: &Output,
-    store: &Store,
-    image: &assemble::Written,
-    tags: &[Reference],
-    cancel: &Cancel,
-) -> Result<(), ExportError> {
-    let dest = output.dest.as_deref();
-    let image = images::read(store, &image.manifest)?;
-    let layers = image.config.rootfs.diff_ids.clone();
-    let selected = [Selected { image, names: tags.to_vec() }];
-    let format = match (output.kind, dest) {
-        (OutputKind::Local, Some(dest)) => return rootfs::write_dir(store, &layers, dest, cancel).map(drop),
-        (OutputKind::Oci, Some(dest)) if !output.tar => return save::save_layout(store, &selected, dest, cancel),
-        (OutputKind::Docker, _) => Some(save::Format::Docker),
-        (OutputKind::Oci, _) => Some(save::Format::Oci),
-        (OutputKind::Tar | OutputKind::Local, _) => None,
-    };
-    let mut out = output::Output::create(dest)?;
-    match format {
-        Some(format) => save::save(store, &selected, format, &mut out, cancel)?,
-        None => rootfs::write_tar(store, &layers, &mut out, cancel)?,
-    }
-    Ok(out.finish()?)
-}
+/// A name that an image was pushed to, and the digest of its manifest there.
+pub type PushedTo = (Reference, Digest);
 
 impl Output {
-    /// For people: `exporting oci archive to x.tar`.
-    pub(super) fn describe(&self) -> String {
+    /// An output without options.
+    pub fn new(kind: OutputKind, dest: Option<PathBuf>) -> Output {
+        Output {
+            kind,
+            dest,
+            tar: true,
+            names: Vec::new(),
+            push: false,
+            packing: None,
+            annotations: Vec::new(),
+            docker_types: false,
+            rewrite_timestamp: false,
+        }
+    }
+
+    /// Whether it is written to standard output.
+    pub fn is_to_stdout(&self) -> bool {
+        self.kind != OutputKind::Image && self.dest.is_none()
+    }
+
+    /// For people: `exporting OCI archive to x.tar`.
+    fn describe(&self, names: &[Reference]) -> String {
         let form = match (self.kind, self.tar) {
+            (OutputKind::Image, _) => {
+                let names: Vec<String> = names.iter().map(Reference::familiar).collect();
+                return format!("{} {}", if self.push { "pushing" } else { "naming" }, names.join(", "));
+            }
             (OutputKind::Oci, true) => "OCI archive",
             (OutputKind::Oci, false) => "OCI layout",
             (OutputKind::Docker, _) => "docker archive",
@@ -72,4 +89,109 @@ impl Output {
         let dest = self.dest.as_ref().map_or("standard output".into(), |d| d.display().to_string());
         format!("exporting {form} to {dest}")
     }
+
+    /// The names that the image gets here.
+    fn named(&self, tags: &[Reference]) -> Result<Vec<Reference>, BuildError> {
+        let own = self.names.iter().map(|name| name.parse()).collect::<Result<Vec<Reference>, _>>()?;
+        Ok(if own.is_empty() { tags.to_vec() } else { own })
+    }
+}
+
+/// Writes outputs of one build.
+pub(super) struct Writer<'w> {
+    pub request: &'w BuildRequest,
+    pub store: &'w Store,
+    /// What the build was told to name its result.
+    pub tags: &'w [Reference],
+    /// Who is told of each thing that takes a while.
+    pub tell: &'w registry::Tell<'w>,
+}
+
+impl Writer<'_> {
+    /// Writes the image `manifest` where `output` says; where it was pushed to.
+    pub fn write(&self, output: &Output, manifest: &Digest) -> Result<Vec<PushedTo>, BuildError> {
+        let names = output.named(self.tags)?;
+        (self.tell)(&output.describe(&names));
+        match output.kind {
+            OutputKind::Image => self.image(output, manifest, &names),
+            _ => self.archive(output, manifest, names).map(|()| Vec::new()),
+        }
+    }
+
+    /// The image as this output has it.
+    fn variant(&self, output: &Output, manifest: &Digest) -> Result<Image, BuildError> {
+        let image = images::read(self.store, manifest)?;
+        let annotations = annotation::of_manifest(&output.annotations, &image.config.platform());
+        let image = variant::annotated(self.store, manifest, &annotations)?;
+        Ok(if output.docker_types { variant::with_docker_types(self.store, image)? } else { image })
+    }
+
+    fn image(&self, output: &Output, manifest: &Digest, names: &[Reference]) -> Result<Vec<PushedTo>, BuildError> {
+        let image = self.variant(output, manifest)?;
+        for name in names {
+            images::tag(self.store, &image.manifest_digest, name)?;
+        }
+        if !output.push {
+            return Ok(Vec::new());
+        }
+        let (settings, keyring) = (&self.request.pulling.settings, &self.request.pulling.keyring);
+        let packing = output.packing.unwrap_or(Packing::GZIP);
+        let push = |name: &Reference| {
+            let cancel = &self.request.cancel;
+            let pushed = registry::push(self.store, &image, name, packing, settings, keyring, self.tell, cancel)?;
+            let registry::Pushed { digest, sent, present, .. } = pushed;
+            (self.tell)(&format!("pushed {}@{digest} ({sent} blobs sent, {present} present)", name.familiar()));
+            Ok((name.clone(), digest))
+        };
+        names.iter().map(push).collect()
+    }
+
+    fn archive(&self, output: &Output, manifest: &Digest, names: Vec<Reference>) -> Result<(), BuildError> {
+        let Writer { store, request, .. } = self;
+        let (dest, cancel) = (output.dest.as_deref(), &request.cancel);
+        let mut image = self.variant(output, manifest)?;
+        let layers = image.config.rootfs.diff_ids.clone();
+        let mut files = variant::Files::new();
+        // Ends when everything is written.
+        let mut _dir = None;
+        if let (Some(packing), OutputKind::Oci) = (&output.packing, output.kind) {
+            let dir = store.temp_dir()?;
+            (image, files) = variant::packed(store, image, packing, dir.path(), cancel)?;
+            _dir = Some(dir);
+        }
+        let selected = [Selected { image, names, files }];
+        let format = match (output.kind, dest) {
+            (OutputKind::Local, Some(dest)) => return Ok(rootfs::write_dir(store, &layers, dest, cancel).map(drop)?),
+            (OutputKind::Oci, Some(dest)) if !output.tar => {
+                return Ok(save::save_layout(store, &selected, dest, cancel)?);
+            }
+            (OutputKind::Docker, _) => Some(save::Format::Docker),
+            (OutputKind::Oci, _) => Some(save::Format::Oci),
+            (OutputKind::Tar | OutputKind::Local | OutputKind::Image, _) => None,
+        };
+        let mut out = output::Output::create(dest)?;
+        match format {
+            Some(format) => save::save(store, &selected, format, &mut out, cancel)?,
+            None => rootfs::write_tar(store, &layers, &mut out, cancel)?,
+        }
+        Ok(out.finish().map_err(ExportError::from)?)
+    }
+}
+
+/// What a request asks of outputs that its result can't give; before anything is built.
+pub(super) fn check(request: &BuildRequest) -> Result<(), BuildError> {
+    let refused = |reason: &str| Err(BuildError::Outputs(reason.to_owned()));
+    for output in &request.outputs {
+        if output.push && output.names.is_empty() && request.tags.is_empty() {
+            return refused("a push needs a name: -t NAME, or -o type=registry,name=NAME");
+        }
+        if output.rewrite_timestamp && request.epoch.is_none() {
+            return refused("rewrite-timestamp=true needs a date: SOURCE_DATE_EPOCH, or --reproducible");
+        }
+    }
+    let all = request.annotations.iter().chain(request.outputs.iter().flat_map(|output| &output.annotations));
+    if let Some(annotation) = all.into_iter().find(|a| a.level == Level::Index) {
+        return refused(&format!("'{}' is to annotate an index, and a single image has none", annotation.key));
+    }
+    Ok(())
 }
