@@ -5,107 +5,34 @@ mod failure;
 mod image;
 mod output;
 pub mod recall;
+mod request;
+mod targets;
 
 pub use bases::{Pull, Pulling};
 pub use output::{Output, OutputKind, PushedTo};
+pub use request::{BuildContext, BuildRequest, DockerfileInput, Origin, Target};
+pub use targets::options;
 
-use crate::base::{Cancel, Digest, IoError};
+use crate::base::{Digest, IoError};
 use crate::container::Scene;
 use crate::diag::{Diagnostic, Severity, Source};
-use crate::dockerfile::check::{Depth, check};
-use crate::dockerfile::ignore::Ignore;
-use crate::dockerfile::lower::{self, ContextTarget, Lowered, NamedContext};
-use crate::dockerfile::{self, Dockerfile};
+use crate::dockerfile::lower::Template;
 use crate::export::{ExportError, images};
-use crate::graph::{Graph, Network};
-use crate::image::Annotation;
+use crate::graph::Graph;
 use crate::image::reference::{Reference, ReferenceError};
-use crate::ops::context::{ContextSpec, Contexts, LocalContext};
-use crate::ops::{Cx, OpError, run};
+use crate::ops::context::Contexts;
+use crate::ops::{Cx, OpError};
 use crate::registry::RegistryError;
-use crate::snapshot::{self, Lazy};
+use crate::snapshot::Lazy;
 use crate::solver::event::{Event, Outcome};
 use crate::solver::record::BuiltStep;
-use crate::solver::{self, SolveError, Solved};
+use crate::solver::{self, Sink, Solution, SolveError, Solved};
 use crate::store::{Access, Store, StoreError};
 use crate::tree::Trees;
 use output::Writer;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// The Dockerfile's text and name.
-#[derive(Clone, Debug)]
-pub struct DockerfileInput {
-    /// The name to show: the path as the user gave it, or `stdin`.
-    pub name: String,
-    /// The bytes.
-    pub bytes: Vec<u8>,
-    /// Its path on the host, if it has one: beside it a `<Dockerfile>.dockerignore` is looked for.
-    pub path: Option<PathBuf>,
-}
-
-/// A `--build-context`.
-#[derive(Clone, Debug)]
-pub struct BuildContext {
-    /// Its name.
-    pub name: String,
-    /// What it stands for.
-    pub target: ContextTarget,
-    /// The directory, for [`ContextTarget::Directory`].
-    pub dir: Option<PathBuf>,
-}
-
-/// All that a build is told.
-#[derive(Clone, Debug)]
-pub struct BuildRequest {
-    /// Store root.
-    pub root: PathBuf,
-    /// The Dockerfile.
-    pub dockerfile: DockerfileInput,
-    /// The main context's directory; `None`: none (`build -`).
-    pub context: Option<PathBuf>,
-    /// `--build-context`.
-    pub contexts: Vec<BuildContext>,
-    /// `-t`, in order.
-    pub tags: Vec<String>,
-    /// `--target`.
-    pub target: Option<String>,
-    /// `--build-arg`, values resolved.
-    pub build_args: BTreeMap<String, String>,
-    /// `--label`.
-    pub labels: BTreeMap<String, String>,
-    /// `--secret`, contents by id.
-    pub secrets: BTreeMap<String, Vec<u8>>,
-    /// `--ssh`, `--retry`, `--timeout`, `--allow secret-in-layer`.
-    pub run: run::Policy,
-    /// `--allow security.insecure`.
-    pub allow_insecure: bool,
-    /// `--network`.
-    pub network: Network,
-    /// `--pull`, and how registries are reached.
-    pub pulling: Pulling,
-    /// `--no-cache`.
-    pub no_cache: bool,
-    /// `--explain`: tell why steps miss the cache.
-    pub explain: bool,
-    /// `--jobs`; `None`: [`crate::solver::default_jobs`].
-    pub jobs: Option<usize>,
-    /// `--snapshotter`.
-    pub snapshotter: snapshot::Choice,
-    /// `-o`, `--push`.
-    pub outputs: Vec<Output>,
-    /// `--annotation`.
-    pub annotations: Vec<Annotation>,
-    /// `--squash`: the build's own layers become one.
-    pub squash: bool,
-    /// SOURCE_DATE_EPOCH or `--reproducible`: no time in the image is later than this.
-    pub epoch: Option<i64>,
-    /// Stop flag, set by signals.
-    pub cancel: Cancel,
-}
-
-/// What a build yields.
+/// What a target came to.
 #[derive(Clone, Debug)]
 pub struct BuildResult {
     /// Digest of the config.
@@ -162,17 +89,16 @@ fn name(diagnostics: &[Diagnostic]) -> &str {
     diagnostics.iter().find_map(|d| d.source.as_ref()).map_or("the Dockerfile", Source::name)
 }
 
-/// Builds. Events go to `sink` from any thread.
-pub fn build(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<BuildResult, BuildError> {
+/// Builds all targets as one graph; a result for each. Events go to `sink` from any thread.
+pub fn build(request: &BuildRequest, sink: &Sink<'_>) -> Result<Vec<BuildResult>, BuildError> {
     let began = Instant::now();
-    output::check(request)?;
-    let tags = request.tags.iter().map(|t| t.parse()).collect::<Result<Vec<Reference>, _>>()?;
-    let file = parse(&request.dockerfile, sink)?;
+    request.targets.iter().try_for_each(output::check)?;
+    let names = request.targets.iter().map(Target::references).collect::<Result<Vec<_>, _>>()?;
+    let files = targets::parse(request, sink)?;
     let store = Store::open(&request.root, Access::Shared)?;
     let trees = Trees::new(&store);
-    let contexts = Contexts::open(&store, context_specs(request))?;
-    let ignore = contexts.get(None).map(LocalContext::ignore);
-    let lowered = lower(request, &file, &store, ignore, sink)?;
+    let contexts = Contexts::open(&store, targets::contexts(&request.targets))?;
+    let lowered = targets::lower(request, &files, &store, Some(&contexts), sink)?;
     let snapshotter = Lazy::new(request.snapshotter);
     // A failed step stops the others by this flag, which is not the caller's: that one says "interrupted".
     let stop = request.cancel.child();
@@ -193,30 +119,56 @@ pub fn build(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<BuildRes
     }
     // Hashes that were computed stay useful whether or not the build came through.
     contexts.save()?;
-    let told = (&lowered.graph, &file.source);
     let kept = keep_scene(&store, request, &lowered.graph, &solved);
-    let remembered = recall::remember(&store, project, options.last.as_ref(), solved.steps, told);
-    let solutions = solved.result.map_err(|error| failure::of_step(error, &lowered.graph, &file.source))?;
+    let remembered = recall::remember(&store, project, options.last.as_ref(), solved.steps, &lowered);
+    let solutions = solved.result.map_err(|error| failure::of_step(error, &lowered))?;
     remembered?;
     kept?;
-    let mut image = image::write(request, &store, &trees, lowered, &solutions)?;
-    image.manifest = image::annotate(request, &store, &image.manifest)?;
-    for tag in &tags {
-        images::tag(&store, &image.manifest, tag)?;
+    let built = Built { request, store: &store, trees: &trees, graph: &lowered.graph, solutions: &solutions, began };
+    let targets = request.targets.iter().zip(lowered.images).zip(&names);
+    targets.map(|((target, images), names)| built.finish(target, images, names, sink)).collect()
+}
+
+/// A solved graph, and what turns it into images.
+struct Built<'b> {
+    request: &'b BuildRequest,
+    store: &'b Store,
+    trees: &'b Trees<'b>,
+    graph: &'b Graph,
+    solutions: &'b [Solution],
+    began: Instant,
+}
+
+impl Built<'_> {
+    /// Writes a target's image, names it, and puts it wherever else it is wanted.
+    fn finish(
+        &self,
+        target: &Target,
+        templates: Vec<Template>,
+        names: &[Reference],
+        sink: &Sink<'_>,
+    ) -> Result<BuildResult, BuildError> {
+        let Built { request, store, began, .. } = *self;
+        let mut image = image::write(self, target, templates)?;
+        image.manifest = image::annotate(target, store, &image.manifest)?;
+        for name in names {
+            images::tag(store, &image.manifest, name)?;
+        }
+        let at = began.elapsed().as_millis() as u64;
+        let tags: Vec<String> = names.iter().map(ToString::to_string).collect();
+        sink(Event::Image { id: image.id, manifest: image.manifest, names: tags.clone(), at });
+        let tell =
+            |what: &str| sink(Event::Exporting { what: what.to_owned(), at: began.elapsed().as_millis() as u64 });
+        let writer = Writer { request, store, tags: names, tell: &tell };
+        let mut pushed = Vec::new();
+        for output in &target.outputs {
+            pushed.extend(writer.write(output, &image.manifest)?);
+        }
+        if names.is_empty() && target.outputs.iter().all(|o| o.kind == OutputKind::Image && o.names.is_empty()) {
+            images::keep(store, &image.manifest)?;
+        }
+        Ok(BuildResult { id: image.id, manifest: image.manifest, names: tags, pushed })
     }
-    let at = began.elapsed().as_millis() as u64;
-    let names: Vec<String> = tags.iter().map(ToString::to_string).collect();
-    sink(Event::Image { id: image.id, manifest: image.manifest, names: names.clone(), at });
-    let tell = |what: &str| sink(Event::Exporting { what: what.to_owned(), at: began.elapsed().as_millis() as u64 });
-    let writer = Writer { request, store: &store, tags: &tags, tell: &tell };
-    let mut pushed = Vec::new();
-    for output in &request.outputs {
-        pushed.extend(writer.write(output, &image.manifest)?);
-    }
-    if tags.is_empty() && request.outputs.iter().all(|o| o.kind == OutputKind::Image && o.names.is_empty()) {
-        images::keep(&store, &image.manifest)?;
-    }
-    Ok(BuildResult { id: image.id, manifest: image.manifest, names, pushed })
 }
 
 /// Keeps what `rbuild shell` needs to know of this build.
@@ -227,7 +179,7 @@ fn keep_scene(store: &Store, request: &BuildRequest, graph: &Graph, solved: &Sol
     let scene = Scene {
         graph: graph.clone(),
         done: solved.steps.iter().map(|step| success(step).then_some(step.layer)).collect(),
-        contexts: context_specs(request).into_iter().map(Into::into).collect(),
+        contexts: targets::contexts(&request.targets).into_iter().map(Into::into).collect(),
         failed: failure.map(|error| error.step),
     };
     let kept = failure.and_then(|failure| match &*failure.error {
@@ -237,18 +189,11 @@ fn keep_scene(store: &Store, request: &BuildRequest, graph: &Graph, solved: &Sol
     scene.keep(store, kept)
 }
 
-/// The graph of a Dockerfile without building anything.
-pub fn graph(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<Graph, BuildError> {
-    let file = parse(&request.dockerfile, sink)?;
+/// The graph of the targets without building anything.
+pub fn graph(request: &BuildRequest, sink: &Sink<'_>) -> Result<Graph, BuildError> {
+    let files = targets::parse(request, sink)?;
     let store = Store::open(&request.root, Access::Shared)?;
-    Ok(lower(request, &file, &store, None, &|_| {})?.graph)
-}
-
-fn parse(input: &DockerfileInput, sink: &solver::Sink<'_>) -> Result<Dockerfile, BuildError> {
-    let source = dockerfile::text::source(&input.name, &input.bytes).map_err(|e| BuildError::Dockerfile(vec![*e]))?;
-    let (file, warnings) = dockerfile::parse(&source).map_err(BuildError::Dockerfile)?;
-    warn(warnings, sink);
-    Ok(file)
+    Ok(targets::lower(request, &files, &store, None, &|_| {})?.graph)
 }
 
 /// A warning about the host, not about the Dockerfile.
@@ -267,70 +212,11 @@ fn slow_snapshots(reason: &str) -> Diagnostic {
     }
 }
 
-fn warn(warnings: Vec<Diagnostic>, sink: &solver::Sink<'_>) {
+fn warn(warnings: Vec<Diagnostic>, sink: &Sink<'_>) {
     for diagnostic in warnings {
         sink(Event::Diagnostic { diagnostic });
     }
 }
 
-/// Lowers the file, and passes on what the build checks find in it.
-fn lower(
-    request: &BuildRequest,
-    file: &Dockerfile,
-    store: &Store,
-    ignore: Option<&Ignore>,
-    sink: &solver::Sink<'_>,
-) -> Result<Lowered, BuildError> {
-    let contexts = request.contexts.iter();
-    let options = lower::Options {
-        target: request.target.clone(),
-        build_args: request.build_args.clone(),
-        contexts: contexts.map(|c| NamedContext { name: c.name.clone(), target: c.target.clone() }).collect(),
-        labels: request.labels.clone(),
-        network: request.network,
-        allow_insecure: request.allow_insecure,
-        ..Default::default()
-    };
-    let images = bases::Bases::new(store, &request.pulling, &request.cancel, sink);
-    let lowered = dockerfile::lower(file, &options, &images);
-    if request.cancel.is_set() {
-        return Err(BuildError::Interrupted);
-    }
-    let mut lowered = lowered.map_err(BuildError::Dockerfile)?;
-    let (errors, warnings) =
-        check(file, &options, &images, ignore, Depth::Build).into_iter().partition::<Vec<_>, _>(Diagnostic::is_error);
-    if !errors.is_empty() {
-        return Err(BuildError::Dockerfile(errors));
-    }
-    lowered.warnings.extend(warnings);
-    lowered.warnings.sort_by_key(|d| d.labels.first().map(|label| label.span));
-    warn(std::mem::take(&mut lowered.warnings), sink);
-    Ok(lowered)
-}
-
-fn context_specs(request: &BuildRequest) -> Vec<ContextSpec> {
-    let main = request.context.iter().map(|dir| ContextSpec {
-        name: None,
-        dir: dir.clone(),
-        ignore_file: ignore_file(request),
-    });
-    let named = request.contexts.iter().filter_map(|context| {
-        let dir = context.dir.clone()?;
-        let ignore_file = Some(dir.join(".dockerignore")).filter(|p| p.is_file());
-        Some(ContextSpec { name: Some(context.name.clone()), dir, ignore_file })
-    });
-    main.chain(named).collect()
-}
-
-/// The ignore file of the main context: the one named after the Dockerfile and beside it, else the context's own.
-pub fn ignore_file(request: &BuildRequest) -> Option<PathBuf> {
-    let own = request.dockerfile.path.as_deref().map(|path| append(path, ".dockerignore"));
-    let general = request.context.as_deref()?.join(".dockerignore");
-    own.into_iter().chain([general]).find(|path| path.is_file())
-}
-
-fn append(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
+#[cfg(test)]
+mod tests;

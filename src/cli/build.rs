@@ -9,7 +9,7 @@ use super::secret::SecretArg;
 use super::values::{self, Annotations, EPOCH, KeyMaybeValue, Right, SshArg, network, output};
 use crate::base::fs;
 use crate::graph::Network;
-use crate::pipeline::{self, BuildRequest, BuildResult, Output, OutputKind, Pull};
+use crate::pipeline::{self, BuildRequest, BuildResult, Output, OutputKind, Pull, Target};
 use crate::registry::Keyring;
 use crate::snapshot::Choice;
 use crate::ui::out;
@@ -165,7 +165,7 @@ pub fn run(args: &BuildArgs, session: &Session) -> Result<(), Failure> {
     let place = context::prepare(&args.context, args.manifest.file.as_deref(), &secrets, session, &cancel)?;
     let mut request = args.request(&place, secrets, session)?;
     if args.check_only {
-        return check::instead_of_build(&request);
+        return request.targets.iter().try_for_each(check::instead_of_build);
     }
     for file in [&args.iidfile, &args.metadata_file].into_iter().flatten() {
         // An old one must not be taken for this build's.
@@ -177,7 +177,7 @@ pub fn run(args: &BuildArgs, session: &Session) -> Result<(), Failure> {
     let progress = Progress::start(style);
     let result = pipeline::build(&request, &|event| progress.send(event));
     progress.finish();
-    args.report(style, &result?)
+    result?.iter().try_for_each(|result| args.report(style, result))
 }
 
 impl BuildArgs {
@@ -212,9 +212,8 @@ impl BuildArgs {
         secrets: BTreeMap<String, Vec<u8>>,
         session: &Session,
     ) -> Result<BuildRequest, Failure> {
-        let mut request = self.manifest.request_for(place.dockerfile.clone(), place.context.clone(), session)?;
-        request.tags = self.tags.clone();
-        request.labels = self.labels.iter().filter_map(KeyMaybeValue::resolve).collect();
+        let target = self.target(place, session)?;
+        let mut request = session.request(vec![target])?;
         request.secrets = secrets;
         for agent in &self.ssh {
             request.run.ssh.insert(agent.id.clone(), agent.socket()?);
@@ -222,27 +221,35 @@ impl BuildArgs {
         request.run.retry = self.retry.unwrap_or_default();
         request.run.timeout = self.timeout;
         request.run.allow_secret_in_layer = self.allow.contains(&Right::SecretInLayer);
-        request.allow_insecure = self.allow.contains(&Right::SecurityInsecure);
-        request.network = self.network.unwrap_or(request.network);
         request.no_cache = self.no_cache;
         request.explain = self.explain;
         request.jobs = self.jobs.map(NonZeroUsize::get).or(request.jobs);
         request.snapshotter = self.snapshotter.unwrap_or(request.snapshotter);
-        request.outputs = self.outputs.clone();
+        Ok(request)
+    }
+
+    /// What is to be built.
+    fn target(&self, place: &Place, session: &Session) -> Result<Target, Failure> {
+        let mut target = self.manifest.target_for(place.dockerfile.clone(), place.context.clone(), session)?;
+        target.tags = self.tags.clone();
+        target.labels = self.labels.iter().filter_map(KeyMaybeValue::resolve).collect();
+        target.allow_insecure = self.allow.contains(&Right::SecurityInsecure);
+        target.network = self.network.unwrap_or(target.network);
+        target.outputs = self.outputs.clone();
         if self.push {
-            request.outputs.push(Output { push: true, ..Output::new(OutputKind::Image, None) });
+            target.outputs.push(Output { push: true, ..Output::new(OutputKind::Image, None) });
         }
-        request.annotations = self.annotations.iter().flat_map(|Annotations(all)| all.clone()).collect();
-        request.squash = self.squash;
+        target.annotations = self.annotations.iter().flat_map(|Annotations(all)| all.clone()).collect();
+        target.squash = self.squash;
         // As buildx: the variable is an argument of the build, unless one was given.
         if let Ok(value) = std::env::var(EPOCH) {
-            request.build_args.entry(EPOCH.to_owned()).or_insert(value);
+            target.build_args.entry(EPOCH.to_owned()).or_insert(value);
         }
-        request.epoch = match request.build_args.get(EPOCH).map(String::as_str) {
+        target.epoch = match target.build_args.get(EPOCH).map(String::as_str) {
             Some("") | None => self.reproducible.then_some(0),
             Some(text) => Some(values::epoch(text)?),
         };
-        Ok(request)
+        Ok(target)
     }
 
     /// Tells of a finished build where that was asked for.

@@ -8,10 +8,10 @@ use crate::base::{Digest, fs};
 use crate::diag::{Diagnostic, Source, fix};
 use crate::dockerfile::check::{Depth, check};
 use crate::dockerfile::ignore::Ignore;
-use crate::dockerfile::lower::{BaseImage, Images, NamedContext, NotFound, Options};
+use crate::dockerfile::lower::{BaseImage, Images, NotFound, Options};
 use crate::dockerfile::{lower, parse, text};
 use crate::image::{ImageConfig, Reference};
-use crate::pipeline::{self, BuildContext, BuildRequest};
+use crate::pipeline::{self, Target};
 use crate::ui::{findings, out, report};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -71,9 +71,9 @@ enum Form {
 
 /// Reports every mistake; succeeds if there is none.
 pub fn run(args: &CheckArgs, session: &Session) -> Result<(), Failure> {
-    let request = args.manifest.request(&args.context, session)?;
-    let subject = Subject::new(&request, if args.pedantic { Depth::All } else { Depth::Check })?;
-    let input = &request.dockerfile;
+    let target = args.manifest.target(&args.context, session)?;
+    let subject = Subject::new(&target, if args.pedantic { Depth::All } else { Depth::Check })?;
+    let input = &target.dockerfile;
     let (mut source, mut found) = subject.examine(&input.name, &input.bytes);
     if args.fix {
         let Some(path) = &input.path else {
@@ -100,9 +100,9 @@ pub fn run(args: &CheckArgs, session: &Session) -> Result<(), Failure> {
 }
 
 /// `build --check`: what `check` says, with what the build was told.
-pub fn instead_of_build(request: &BuildRequest) -> Result<(), Failure> {
-    let input = &request.dockerfile;
-    let (_, found) = Subject::new(request, Depth::Check)?.examine(&input.name, &input.bytes);
+pub fn instead_of_build(target: &Target) -> Result<(), Failure> {
+    let input = &target.dockerfile;
+    let (_, found) = Subject::new(target, Depth::Check)?.examine(&input.name, &input.bytes);
     let invalid = found.iter().any(Diagnostic::is_error);
     tell(found, invalid)
 }
@@ -129,17 +129,9 @@ struct Subject {
 }
 
 impl Subject {
-    fn new(request: &BuildRequest, depth: Depth) -> Result<Subject, Failure> {
-        let options = Options {
-            target: request.target.clone(),
-            build_args: request.build_args.clone(),
-            contexts: request.contexts.iter().map(named).collect(),
-            labels: request.labels.clone(),
-            network: request.network,
-            allow_insecure: request.allow_insecure,
-            ..Options::default()
-        };
-        Ok(Subject { options, ignore: ignore(request)?, depth })
+    fn new(target: &Target, depth: Depth) -> Result<Subject, Failure> {
+        let options = pipeline::options(target);
+        Ok(Subject { options, ignore: ignore(target)?, depth })
     }
 
     /// The text of a file, and all that is wrong with it.
@@ -184,13 +176,9 @@ impl Subject {
     }
 }
 
-fn named(context: &BuildContext) -> NamedContext {
-    NamedContext { name: context.name.clone(), target: context.target.clone() }
-}
-
 /// The rules of the ignore file that a build would use.
-fn ignore(request: &BuildRequest) -> Result<Option<Ignore>, Failure> {
-    let Some(path) = pipeline::ignore_file(request) else { return Ok(None) };
+fn ignore(target: &Target) -> Result<Option<Ignore>, Failure> {
+    let Some(path) = target.ignore_file() else { return Ok(None) };
     let ignore = Ignore::parse(&String::from_utf8_lossy(&fs::read(&path)?));
     ignore.map(Some).map_err(|e| Failure::new(Code::Manifest, format!("{}: {e}", path.display())))
 }

@@ -48,7 +48,7 @@ enum Form {
 pub fn run(args: &GraphArgs, session: &Session) -> Result<(), Failure> {
     manifest::check_context(&args.context, false)?;
     session.enter()?;
-    let request = args.manifest.request(&args.context, session)?;
+    let request = session.request(vec![args.manifest.target(&args.context, session)?])?;
     let warn = |event: Event| {
         if let Event::Diagnostic { diagnostic } = event {
             report::warnings(&[diagnostic]);

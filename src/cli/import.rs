@@ -3,8 +3,8 @@
 use super::failure::Failure;
 use super::{Session, values};
 use crate::base::fs;
-use crate::dockerfile::lower::Platform;
 use crate::export::import::{Options, import};
+use crate::image::Platform;
 use crate::image::Reference;
 use crate::store::Access;
 use crate::ui::out;

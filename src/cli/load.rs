@@ -2,8 +2,8 @@
 
 use super::Session;
 use super::failure::Failure;
-use crate::dockerfile::lower::Platform;
 use crate::export::load::{Input, load};
+use crate::image::Platform;
 use crate::image::Reference;
 use crate::store::Access;
 use crate::ui::out;

@@ -3,16 +3,12 @@
 use super::failure::{Code, Failure};
 use super::values::{ContextArg, ContextSource, KeyMaybeValue};
 use super::{Session, address};
-use crate::base::Cancel;
 use crate::base::fs::{self, Context};
-use crate::dockerfile::lower::ContextTarget;
 use crate::graph::Remote;
-use crate::pipeline::{BuildContext, BuildRequest, DockerfileInput, Pulling};
+use crate::pipeline::{BuildContext, DockerfileInput, Origin, Target};
 use crate::ui::report;
 use clap::Args;
-use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// The most that a Dockerfile may hold, in bytes.
@@ -40,43 +36,25 @@ pub struct ManifestArgs {
 }
 
 impl ManifestArgs {
-    /// All that a build is told, where only these flags say something.
-    pub fn request(&self, context: &Path, session: &Session) -> Result<BuildRequest, Failure> {
+    /// What is to be built, where only these flags say something.
+    pub fn target(&self, context: &Path, session: &Session) -> Result<Target, Failure> {
         let dockerfile = read(self.file.as_deref(), context)?;
-        self.request_for(dockerfile, (!is_none(context)).then(|| context.to_owned()), session)
+        self.target_for(dockerfile, (!is_none(context)).then(|| context.to_owned()), session)
     }
 
     /// The same for a Dockerfile and a context that are found already.
-    pub fn request_for(
+    pub fn target_for(
         &self,
         dockerfile: DockerfileInput,
         context: Option<PathBuf>,
         session: &Session,
-    ) -> Result<BuildRequest, Failure> {
-        let config = &session.config;
-        Ok(BuildRequest {
-            root: session.store_root()?,
-            dockerfile,
-            context,
+    ) -> Result<Target, Failure> {
+        Ok(Target {
             contexts: self.contexts()?,
-            tags: Vec::new(),
-            target: self.target.clone(),
+            stage: self.target.clone(),
             build_args: self.build_args.iter().filter_map(KeyMaybeValue::resolve).collect(),
-            labels: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            network: config.network.unwrap_or_default(),
-            run: Default::default(),
-            allow_insecure: false,
-            pulling: Pulling { settings: config.registries(), ..Pulling::default() },
-            no_cache: false,
-            explain: false,
-            jobs: config.jobs.map(NonZeroUsize::get),
-            snapshotter: config.snapshotter.unwrap_or_default(),
-            outputs: Vec::new(),
-            annotations: Vec::new(),
-            squash: false,
-            epoch: None,
-            cancel: Cancel::new(),
+            network: session.config.network.unwrap_or_default(),
+            ..Target::new(dockerfile, context)
         })
     }
 
@@ -84,23 +62,20 @@ impl ManifestArgs {
     fn contexts(&self) -> Result<Vec<BuildContext>, Failure> {
         let mut contexts = Vec::new();
         for ContextArg { name, source } in &self.build_contexts {
-            let directory = |dir: &Path| (ContextTarget::Directory, Some(dir.to_owned()));
-            let (target, dir) = match source {
-                ContextSource::Remote(text) => (ContextTarget::Remote(remote(name, text)?), None),
-                ContextSource::Directory(dir) if dir.is_dir() => directory(dir),
+            let origin = match source {
+                ContextSource::Remote(text) => Origin::Remote(remote(name, text)?),
+                ContextSource::Directory(dir) if dir.is_dir() => Origin::Directory(dir.clone()),
                 ContextSource::Directory(dir) if dir.to_str().is_some_and(is_repository) => {
-                    (ContextTarget::Remote(remote(name, &dir.to_string_lossy())?), None)
+                    Origin::Remote(remote(name, &dir.to_string_lossy())?)
                 }
                 ContextSource::Directory(dir) => {
                     let text = format!("build context '{name}': {} is not a directory", dir.display());
                     return Err(Failure::new(Code::NotFound, text));
                 }
-                ContextSource::Either(word) if Path::new(word).is_dir() => directory(Path::new(word)),
-                ContextSource::Either(image) | ContextSource::Image(image) => {
-                    (ContextTarget::Image(image.clone()), None)
-                }
+                ContextSource::Either(word) if Path::new(word).is_dir() => Origin::Directory(word.into()),
+                ContextSource::Either(image) | ContextSource::Image(image) => Origin::Image(image.clone()),
             };
-            contexts.push(BuildContext { name: name.clone(), target, dir });
+            contexts.push(BuildContext { name: name.clone(), origin });
         }
         Ok(contexts)
     }

@@ -44,6 +44,7 @@ mod version;
 mod why;
 
 use crate::base::Cancel;
+use crate::pipeline::{BuildRequest, Pulling, Target};
 use crate::sandbox::userns::{self, Rung};
 use crate::store::{Access, Store};
 use crate::ui::report;
@@ -51,7 +52,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use config::Config;
 use failure::{Code, Failure};
 use rustix::process::{Resource, Rlimit};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::RecvTimeoutError;
@@ -189,6 +192,23 @@ impl Session {
     fn watch(&self) -> Cancel {
         interrupt::watch(&self.cancel);
         self.cancel.clone()
+    }
+
+    /// A build of these targets, with what the configuration says and no flag.
+    fn request(&self, targets: Vec<Target>) -> Result<BuildRequest, Failure> {
+        let config = &self.config;
+        Ok(BuildRequest {
+            root: self.store_root()?,
+            targets,
+            secrets: BTreeMap::new(),
+            run: Default::default(),
+            pulling: Pulling { settings: config.registries(), ..Pulling::default() },
+            no_cache: false,
+            explain: false,
+            jobs: config.jobs.map(NonZeroUsize::get),
+            snapshotter: config.snapshotter.unwrap_or_default(),
+            cancel: Cancel::new(),
+        })
     }
 
     /// Opens the store.

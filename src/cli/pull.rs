@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::failure::Failure;
-use crate::dockerfile::lower::Platform;
+use crate::image::Platform;
 use crate::image::Reference;
 use crate::registry::{self, Keyring};
 use crate::store::Access;

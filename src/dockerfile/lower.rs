@@ -16,7 +16,6 @@ mod meta;
 mod mounts;
 mod path;
 mod plan;
-mod platform;
 pub mod remote;
 mod run;
 pub(super) mod scope;
@@ -28,13 +27,13 @@ mod state;
 mod tests;
 pub(super) mod walk;
 
-pub use platform::Platform;
-
 use super::ast::Dockerfile;
 use crate::base::Digest;
 use crate::diag::Diagnostic;
-use crate::graph::{Graph, Network, Remote, StepId};
+use crate::graph::{ContextId, Graph, Network, Remote, StepId};
+use crate::image::Platform;
 use crate::image::config::{History, ImageConfig};
+use state::State;
 use std::collections::BTreeMap;
 
 /// What the caller decides.
@@ -44,6 +43,8 @@ pub struct Options {
     pub target: Option<String>,
     /// `--build-arg`, values resolved (`K` alone takes it from the caller's environment, and is absent if unset there).
     pub build_args: BTreeMap<String, String>,
+    /// The main build context, if there is one.
+    pub context: Option<ContextId>,
     /// `--build-context` names.
     pub contexts: Vec<NamedContext>,
     /// `--label`, applied last.
@@ -52,8 +53,14 @@ pub struct Options {
     pub network: Network,
     /// `--allow security.insecure`.
     pub allow_insecure: bool,
-    /// Target and build platform.
+    /// The platform to build for.
     pub platform: Platform,
+    /// The steps of the targets that were lowered before; the new ones are added to them. Its contexts are named.
+    pub graph: Graph,
+    /// What the targets before come to: for each the images of its platforms.
+    pub others: Vec<Vec<Template>>,
+    /// What tells the target's steps from those of others in their labels: `app`, `linux/arm64`; may be empty.
+    pub title: String,
 }
 
 /// A `--build-context name=…`.
@@ -69,11 +76,13 @@ pub struct NamedContext {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContextTarget {
     /// A local directory (its path is the caller's business).
-    Directory,
+    Directory(ContextId),
     /// A stored image (`docker-image://ref` or a plain stored reference).
     Image(String),
     /// Files on the network.
     Remote(Remote),
+    /// The result of another target of the same build: its place in [`Options::others`].
+    Target(usize),
 }
 
 /// A base image, found.
@@ -120,17 +129,28 @@ pub struct HistoryItem {
     pub step: Option<StepId>,
 }
 
-/// A lowered Dockerfile.
+/// An image as far as it is known before its steps are solved.
 #[derive(Clone, Debug)]
-pub struct Lowered {
-    /// The steps that the target needs.
-    pub graph: Graph,
-    /// The target's config without `rootfs`, `history` and `created`.
+pub struct Template {
+    /// The step whose root filesystem is the image's.
+    pub root: StepId,
+    /// What it is for.
+    pub platform: Platform,
+    /// The config without `rootfs`, `history` and `created`.
     pub config: ImageConfig,
     /// History of the base image, then one item per instruction of the target's stages.
     pub base_history: Vec<History>,
     /// What this build adds.
     pub history: Vec<HistoryItem>,
+}
+
+/// A lowered Dockerfile.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// [`Options::graph`] and the steps that the target needs.
+    pub graph: Graph,
+    /// The target's image.
+    pub image: Template,
     /// Warnings.
     pub warnings: Vec<Diagnostic>,
 }
@@ -155,6 +175,8 @@ pub fn lower(file: &Dockerfile, options: &Options, images: &dyn Images) -> Resul
         labels.extend(options.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
     }
     let mut graph = walk.graph;
-    graph.target = Some(state.root);
-    Ok(Lowered { graph, config, base_history: state.base_history, history: state.history, warnings })
+    graph.targets.push(state.root);
+    let State { root, base_history, history, .. } = state;
+    let image = Template { root, platform: options.platform.clone(), config, base_history, history };
+    Ok(Lowered { graph, image, warnings })
 }

@@ -6,7 +6,7 @@ use super::change::apply_changes;
 use super::{ExportError, images, unpack};
 use crate::base::fs::Context;
 use crate::base::{Cancel, clock};
-use crate::dockerfile::lower::Platform;
+use crate::image::Platform;
 use crate::image::{ImageConfig, Reference};
 use crate::layer::compress;
 use crate::store::Store;

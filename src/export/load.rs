@@ -10,7 +10,7 @@ use super::images::{self, Image};
 use super::intake::{Blobs, Intake};
 use super::save::{CONTAINERD_NAME, REF_NAME};
 use crate::base::{Cancel, Digest};
-use crate::dockerfile::lower::Platform;
+use crate::image::Platform;
 use crate::image::manifest::media;
 use crate::image::{Descriptor, ImageConfig, ImageIndex, MAX_DOCUMENT, Manifest, Reference};
 use crate::store::Store;

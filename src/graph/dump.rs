@@ -1,7 +1,7 @@
 //! The graph as text, JSON, DOT (Graphviz) and Mermaid.
 //!
 //! All forms draw the same picture: steps, edges to the step they build on, edges to what they read (other steps and
-//! build contexts), and the target. Labels come from a file that may be anybody's, so each form escapes them.
+//! build contexts), and the targets. Labels come from a file that may be anybody's, so each form escapes them.
 
 use super::{CopySource, Graph, Op, RunMount, Step};
 use std::fmt::Write;
@@ -41,11 +41,11 @@ fn text(graph: &Graph) -> String {
     for (step, label) in graph.steps.iter().zip(&labels) {
         let id = step.id.index();
         let mut edges: Vec<String> = step.base().map(|base| format!("on {}", base.index())).into_iter().collect();
-        let reads: Vec<String> = reads(step).iter().map(Read::words).collect();
+        let reads: Vec<String> = reads(graph, step).iter().map(Read::words).collect();
         if !reads.is_empty() {
             edges.push(format!("reads {}", reads.join(", ")));
         }
-        if graph.target == Some(step.id) {
+        if graph.targets.contains(&step.id) {
             edges.push("target".into());
         }
         let line = format!("{id:>number$}  {label:<column$}  {}", edges.join("; "));
@@ -76,7 +76,7 @@ fn dot(graph: &Graph) -> String {
             writeln!(out, "  {} [label={}, shape=folder];", quote(&context_id(&name)), quote(&context_title(&name)));
     }
     for step in &graph.steps {
-        let style = match (&step.op, graph.target == Some(step.id)) {
+        let style = match (&step.op, graph.targets.contains(&step.id)) {
             (_, true) => ", peripheries=2",
             (Op::Scratch | Op::Image(_) | Op::Fetch(_), _) => ", shape=cylinder",
             _ => "",
@@ -85,7 +85,7 @@ fn dot(graph: &Graph) -> String {
         if let Some(base) = step.base() {
             let _ = writeln!(out, "  s{} -> s{};", step.id.index(), base.index());
         }
-        for read in reads(step) {
+        for read in reads(graph, step) {
             let _ = writeln!(out, "  s{} -> {} [style=dashed];", step.id.index(), quote(&read.id()));
         }
     }
@@ -114,7 +114,7 @@ fn mermaid(graph: &Graph) -> String {
     for step in &graph.steps {
         let id = step.id.index();
         let label = quote(&step.label);
-        let _ = match (&step.op, graph.target == Some(step.id)) {
+        let _ = match (&step.op, graph.targets.contains(&step.id)) {
             (_, true) => writeln!(out, "  s{id}[[{label}]]"),
             (Op::Scratch | Op::Image(_) | Op::Fetch(_), _) => writeln!(out, "  s{id}[({label})]"),
             _ => writeln!(out, "  s{id}[{label}]"),
@@ -122,7 +122,7 @@ fn mermaid(graph: &Graph) -> String {
         if let Some(base) = step.base() {
             let _ = writeln!(out, "  s{id} --> s{}", base.index());
         }
-        for read in reads(step) {
+        for read in reads(graph, step) {
             let to = match &read {
                 Read::Step(step) => format!("s{step}"),
                 Read::Context(name) => format!("c{}", contexts.iter().position(|c| c == name).unwrap_or_default()),
@@ -159,7 +159,7 @@ impl Read {
 }
 
 /// Each thing read, once, in the order of the instruction. Reading from the own base is not told again.
-fn reads(step: &Step) -> Vec<Read> {
+fn reads(graph: &Graph, step: &Step) -> Vec<Read> {
     let sources: Vec<&CopySource> = match &step.op {
         Op::Copy(op) => op.sources.iter().collect(),
         Op::Run(op) => op
@@ -178,7 +178,9 @@ fn reads(step: &Step) -> Vec<Read> {
         let read = match source {
             CopySource::Step { step: other, .. } if Some(*other) == step.base() => continue,
             CopySource::Step { step: other, .. } | CopySource::Remote { step: other, .. } => Read::Step(other.index()),
-            CopySource::Context { context, .. } => Read::Context(context.clone()),
+            CopySource::Context { context, .. } => {
+                Read::Context(context.and_then(|id| graph.contexts.get(id.index())?.clone()))
+            }
             CopySource::Inline { .. } => continue,
         };
         if !reads.contains(&read) {
@@ -191,7 +193,7 @@ fn reads(step: &Step) -> Vec<Read> {
 /// The build contexts that any step reads, in order of first use.
 fn contexts(graph: &Graph) -> Vec<Option<String>> {
     let mut names = Vec::new();
-    for read in graph.steps.iter().flat_map(reads) {
+    for read in graph.steps.iter().flat_map(|step| reads(graph, step)) {
         if let Read::Context(name) = read
             && !names.contains(&name)
         {
@@ -219,7 +221,7 @@ fn printable(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::diag::Span;
-    use crate::graph::{CopyOp, StepId};
+    use crate::graph::{ContextId, CopyOp, StepId};
 
     /// `FROM scratch` and a COPY from context and step, with a label that wants escaping.
     fn sample() -> Graph {
@@ -246,18 +248,17 @@ mod tests {
                 is_add: false,
             })
         };
-        let context =
-            |name: Option<&str>| CopySource::Context { context: name.map(str::to_owned), pattern: "a".into() };
+        let context = |id| CopySource::Context { context: Some(ContextId(id)), pattern: "a".into() };
         let steps = vec![
             step(0, Op::Scratch, "[a 1/2] FROM scratch"),
-            step(1, copy(0, vec![context(None), context(Some("host"))]), "[a 2/2] COPY \"q\\\" /\u{1b}[0m"),
+            step(1, copy(0, vec![context(0), context(1)]), "[a 2/2] COPY \"q\\\" /\u{1b}[0m"),
             step(
                 2,
-                copy(0, vec![CopySource::Step { step: StepId(1), pattern: "a".into() }, context(None)]),
+                copy(0, vec![CopySource::Step { step: StepId(1), pattern: "a".into() }, context(0)]),
                 "[1/1] COPY <x> #;",
             ),
         ];
-        Graph { steps, target: Some(StepId(2)) }
+        Graph { steps, contexts: vec![None, Some("host".into())], targets: vec![StepId(2)] }
     }
 
     #[test]
@@ -293,7 +294,7 @@ mod tests {
     #[test]
     fn json_has_every_step_with_its_operation() {
         let json: serde_json::Value = serde_json::from_str(&render(&sample(), Format::Json)).expect("a document");
-        assert_eq!(json["target"], 2);
+        assert_eq!(json["targets"][0], 2);
         assert_eq!(json["steps"][0]["op"], serde_json::json!({ "op": "scratch" }));
         assert_eq!(json["steps"][2]["op"]["sources"][0]["Step"]["step"], 1);
     }

@@ -6,6 +6,7 @@
 
 pub mod dump;
 pub mod remote;
+mod share;
 
 pub use remote::{GitSource, HttpSource, Remote};
 
@@ -25,14 +26,31 @@ impl StepId {
     }
 }
 
-/// All steps that the target needs, in topological order.
+/// All steps that the targets of a build need, in topological order.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Graph {
     /// The steps; `steps[i].id.index() == i`.
     pub steps: Vec<Step>,
-    /// The step whose root filesystem is the target's.
-    pub target: Option<StepId>,
+    /// The build contexts that they may read.
+    pub contexts: Vec<ContextName>,
+    /// The steps whose root filesystems are the targets', in the order of the targets.
+    pub targets: Vec<StepId>,
 }
+
+/// Index of a build context in [`Graph::contexts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ContextId(pub u32);
+
+impl ContextId {
+    /// As a vector index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a build context is called: the name of a `--build-context`; `None`: a target's main one.
+pub type ContextName = Option<String>;
 
 /// One vertex.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,7 +68,7 @@ pub struct Step {
 }
 
 /// What a step does.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub enum Op {
     /// The empty root filesystem.
@@ -68,7 +86,7 @@ pub enum Op {
 }
 
 /// The source of an image's root filesystem. Resolved while the graph is made, so that it is fixed by content.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ImageOp {
     /// As the Dockerfile names it, for messages.
     pub reference: String,
@@ -77,7 +95,7 @@ pub struct ImageOp {
 }
 
 /// COPY or ADD.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CopyOp {
     /// The root filesystem copied onto.
     pub base: StepId,
@@ -106,12 +124,12 @@ pub struct CopyOp {
 }
 
 /// One source of a COPY or ADD.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum CopySource {
-    /// A path or pattern in a build context. `None`: the main context.
+    /// A path or pattern in a build context.
     Context {
-        /// Name of a `--build-context`, `None` for the main one.
-        context: Option<String>,
+        /// Which; `None`: the main one of a target that has none.
+        context: Option<ContextId>,
         /// As written, expanded; leading `/` and `..` are still there (dockerfile.md C13 strips them).
         pattern: String,
     },
@@ -141,7 +159,7 @@ pub enum CopySource {
 }
 
 /// RUN.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RunOp {
     /// The root filesystem it runs on.
     pub base: StepId,
@@ -172,7 +190,7 @@ pub struct RunOp {
 }
 
 /// How far a RUN is fenced in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum Security {
     /// The sandbox of docs/sandbox.md.
@@ -183,7 +201,7 @@ pub enum Security {
 }
 
 /// A script file that only the step sees.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Script {
     /// File name below `/dev/pipes`.
     pub name: String,
@@ -192,7 +210,7 @@ pub struct Script {
 }
 
 /// `RUN --mount=…`, resolved.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum RunMount {
     /// Files of a context or step; what is written is discarded.
@@ -265,7 +283,7 @@ pub enum RunMount {
 }
 
 /// The network of a step or container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
     /// The host's.
@@ -286,7 +304,7 @@ impl Network {
 }
 
 /// WORKDIR's effect on the files.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MkdirOp {
     /// The root filesystem it is made on.
     pub base: StepId,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Fetching files from the network. The step yields a root filesystem of one layer with these files.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "protocol", rename_all = "lowercase")]
 pub enum Remote {
     /// One file.
@@ -15,7 +15,7 @@ pub enum Remote {
 }
 
 /// A file behind an HTTP(S) address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HttpSource {
     /// The address, verbatim.
     pub url: String,
@@ -28,7 +28,7 @@ pub struct HttpSource {
 }
 
 /// A commit of a git repository.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 pub struct GitSource {
     /// The repository as git takes it.
     pub url: String,

@@ -3,11 +3,13 @@
 pub mod annotation;
 pub mod config;
 pub mod manifest;
+pub mod platform;
 pub mod reference;
 
 pub use annotation::Annotation;
 pub use config::ImageConfig;
 pub use manifest::{Descriptor, ImageIndex, Manifest, Packing};
+pub use platform::Platform;
 pub use reference::{Reference, ReferenceError};
 
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};

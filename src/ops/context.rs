@@ -4,6 +4,7 @@ use super::OpError;
 use crate::base::fs::Context as _;
 use crate::base::root::Root;
 use crate::dockerfile::ignore::Ignore;
+use crate::graph::ContextId;
 use crate::store::statcache::StatCache;
 use crate::store::{Store, StoreError};
 use std::os::unix::ffi::OsStrExt;
@@ -12,14 +13,14 @@ use std::path::{Path, PathBuf};
 /// The longest ignore file that is read, in bytes.
 const IGNORE_LIMIT: u64 = 16 << 20;
 
-/// All contexts of a build.
+/// All contexts of a build, in the order of the graph's.
 #[derive(Debug, Default)]
 pub struct Contexts {
     all: Vec<LocalContext>,
 }
 
 /// A context to open.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextSpec {
     /// Name; `None`: the main one.
     pub name: Option<String>,
@@ -49,9 +50,9 @@ impl Contexts {
         Ok(Contexts { all })
     }
 
-    /// The context of this name; `None`: the main one.
-    pub fn get(&self, name: Option<&str>) -> Option<&LocalContext> {
-        self.all.iter().find(|c| c.name.as_deref() == name)
+    /// One of them.
+    pub fn get(&self, id: ContextId) -> Option<&LocalContext> {
+        self.all.get(id.index())
     }
 
     /// Keeps what was hashed for the next build.

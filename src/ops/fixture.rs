@@ -4,7 +4,7 @@ use super::context::{ContextSpec, Contexts};
 use super::elf::sample::Sample;
 use super::{Cx, Inputs, OpError, Written, copy};
 use crate::base::{Cancel, Digest, clock};
-use crate::graph::{CopyOp, CopySource, StepId};
+use crate::graph::{ContextId, CopyOp, CopySource, StepId};
 use crate::layer::{Kind, scan};
 use crate::snapshot::{Snapshot, SnapshotError, Snapshotter};
 use crate::store::layers::{LayerInfo, NewLayer};
@@ -193,7 +193,7 @@ pub fn listing(trees: &Trees<'_>, rootfs: &Rootfs) -> Vec<String> {
 
 /// `COPY SOURCES DEST` of the main context.
 pub fn copy_op(sources: &[&str], dest: &str) -> CopyOp {
-    let source = |s: &&str| CopySource::Context { context: None, pattern: (*s).to_owned() };
+    let source = |s: &&str| CopySource::Context { context: Some(ContextId(0)), pattern: (*s).to_owned() };
     CopyOp {
         base: StepId(0),
         sources: sources.iter().map(source).collect(),

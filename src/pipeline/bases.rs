@@ -1,9 +1,9 @@
 //! The images that FROM, `COPY --from` and mounts name: from the store, pulled where `--pull` says so.
 
 use crate::base::Cancel;
-use crate::dockerfile::lower::{BaseImage, Images, NotFound, Platform};
+use crate::dockerfile::lower::{BaseImage, Images, NotFound};
 use crate::export::{StoredImages, images};
-use crate::image::Reference;
+use crate::image::{Platform, Reference};
 use crate::registry::{self, Keyring, RegistryError, Settings};
 use crate::solver::{Sink, event::Event};
 use crate::store::Store;

@@ -1,17 +1,18 @@
 //! A failed step, told at its instruction.
 
 use super::BuildError;
+use super::targets::Lowered;
 use crate::diag::{Diagnostic, Source, Span};
-use crate::graph::Graph;
 use crate::ops::OpError;
 use crate::solver::SolveError;
 
 /// Points at the instruction of a failed step, at the very word if the failure names one.
-pub(super) fn of_step(error: SolveError, graph: &Graph, source: &Source) -> BuildError {
+pub(super) fn of_step(error: SolveError, lowered: &Lowered) -> BuildError {
     if matches!(*error.error, OpError::Cancelled) {
         return BuildError::Interrupted;
     }
-    let instruction = graph.step(error.step).span.unwrap_or_default();
+    let source = lowered.source(error.step);
+    let instruction = lowered.graph.step(error.step).span.unwrap_or_default();
     let mut diagnostic = match &*error.error {
         OpError::Input { code, message, notes, help, subject } => {
             let span = subject.as_deref().and_then(|word| find(source, instruction, word)).unwrap_or(instruction);

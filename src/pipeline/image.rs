@@ -1,19 +1,17 @@
 //! From a solved graph to an image in the store.
 
-use super::{BuildError, BuildRequest};
+use super::{BuildError, Built, Target};
 use crate::base::Digest;
-use crate::dockerfile::lower::Lowered;
+use crate::dockerfile::lower::Template;
 use crate::export::assemble::{self, HistoryLine};
 use crate::export::{self, images, variant};
-use crate::graph::{Graph, Op};
+use crate::graph::{Graph, Op, StepId};
 use crate::image::annotation;
-use crate::solver::Solution;
 use crate::store::Store;
-use crate::tree::Trees;
 
-/// How many of the target's layers are its base image's.
-fn base_layers(graph: &Graph) -> usize {
-    let mut step = graph.target;
+/// How many of the layers below a target's root are its base image's.
+fn base_layers(graph: &Graph, root: StepId) -> usize {
+    let mut step = Some(root);
     while let Some(id) = step {
         match &graph.step(id).op {
             Op::Image(image) => return image.layers.len(),
@@ -23,19 +21,26 @@ fn base_layers(graph: &Graph) -> usize {
     0
 }
 
-/// Config, manifest and, where times are clamped or layers merged, the layers that they name.
+/// The image of a target.
 pub(super) fn write(
-    request: &BuildRequest,
-    store: &Store,
-    trees: &Trees<'_>,
-    lowered: Lowered,
-    solutions: &[Solution],
+    built: &Built<'_>,
+    target: &Target,
+    templates: Vec<Template>,
 ) -> Result<assemble::Written, BuildError> {
-    let Some(target) = lowered.graph.target else { return Err(BuildError::Interrupted) };
-    let rootfs = &solutions[target.index()].rootfs;
-    let (base, own) = rootfs.layers.split_at(base_layers(&lowered.graph));
+    let mut written = None;
+    for template in templates {
+        written = Some(variant(built, target, template)?);
+    }
+    written.ok_or(BuildError::Interrupted)
+}
+
+/// Config, manifest and, where times are clamped or layers merged, the layers that they name, for one platform.
+fn variant(built: &Built<'_>, target: &Target, template: Template) -> Result<assemble::Written, BuildError> {
+    let Built { request, store, trees, graph, solutions, .. } = *built;
+    let rootfs = &solutions[template.root.index()].rootfs;
+    let (base, own) = rootfs.layers.split_at(base_layers(graph, template.root));
     let mut own = own.to_vec();
-    let mut history: Vec<HistoryLine> = lowered
+    let mut history: Vec<HistoryLine> = template
         .history
         .into_iter()
         .map(|item| {
@@ -47,7 +52,7 @@ pub(super) fn write(
             }
         })
         .collect();
-    if let Some(epoch) = request.epoch {
+    if let Some(epoch) = target.epoch {
         let clamped = export::clamp_layers(store, &own, epoch, &request.cancel)?;
         let mut renamed = clamped.iter();
         for line in history.iter_mut().filter(|l| l.layer.is_some()) {
@@ -55,7 +60,7 @@ pub(super) fn write(
         }
         own = clamped;
     }
-    if request.squash && own.len() > 1 {
+    if target.squash && own.len() > 1 {
         let merged = export::squash(store, trees, base, &own, &request.cancel)?;
         own = vec![merged];
         let mut created = None;
@@ -66,15 +71,15 @@ pub(super) fn write(
         history.push(HistoryLine { created_by: "rbuild --squash".into(), layer: Some(merged), created });
     }
     let layers: Vec<Digest> = base.iter().copied().chain(own).collect();
-    Ok(assemble::assemble(store, lowered.config, lowered.base_history, &history, &layers, request.epoch)?)
+    Ok(assemble::assemble(store, template.config, template.base_history, &history, &layers, target.epoch)?)
 }
 
-/// The image of `manifest` with the annotations that the build is told.
-pub(super) fn annotate(request: &BuildRequest, store: &Store, manifest: &Digest) -> Result<Digest, BuildError> {
-    if request.annotations.is_empty() {
+/// The image of `manifest` with the annotations that the target is told.
+pub(super) fn annotate(target: &Target, store: &Store, manifest: &Digest) -> Result<Digest, BuildError> {
+    if target.annotations.is_empty() {
         return Ok(*manifest);
     }
     let platform = images::read(store, manifest)?.config.platform();
-    let annotations = annotation::of_manifest(&request.annotations, &platform);
+    let annotations = annotation::of_manifest(&target.annotations, &platform);
     Ok(variant::annotated(store, manifest, &annotations)?.manifest_digest)
 }

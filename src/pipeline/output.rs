@@ -1,6 +1,6 @@
 //! Where a result goes besides the store.
 
-use super::{BuildError, BuildRequest};
+use super::{BuildError, BuildRequest, Target};
 use crate::base::Digest;
 use crate::export::save::{self, Selected};
 use crate::export::{ExportError, Image, Packing, images, output, rootfs, variant};
@@ -97,11 +97,11 @@ impl Output {
     }
 }
 
-/// Writes outputs of one build.
+/// Writes outputs of one target.
 pub(super) struct Writer<'w> {
     pub request: &'w BuildRequest,
     pub store: &'w Store,
-    /// What the build was told to name its result.
+    /// What the target is told to name its result.
     pub tags: &'w [Reference],
     /// Who is told of each thing that takes a while.
     pub tell: &'w registry::Tell<'w>,
@@ -178,18 +178,18 @@ impl Writer<'_> {
     }
 }
 
-/// What a request asks of outputs that its result can't give; before anything is built.
-pub(super) fn check(request: &BuildRequest) -> Result<(), BuildError> {
+/// What a target asks of outputs that its result can't give; before anything is built.
+pub(super) fn check(target: &Target) -> Result<(), BuildError> {
     let refused = |reason: &str| Err(BuildError::Outputs(reason.to_owned()));
-    for output in &request.outputs {
-        if output.push && output.names.is_empty() && request.tags.is_empty() {
+    for output in &target.outputs {
+        if output.push && output.names.is_empty() && target.tags.is_empty() {
             return refused("a push needs a name: -t NAME, or -o type=registry,name=NAME");
         }
-        if output.rewrite_timestamp && request.epoch.is_none() {
+        if output.rewrite_timestamp && target.epoch.is_none() {
             return refused("rewrite-timestamp=true needs a date: SOURCE_DATE_EPOCH, or --reproducible");
         }
     }
-    let all = request.annotations.iter().chain(request.outputs.iter().flat_map(|output| &output.annotations));
+    let all = target.annotations.iter().chain(target.outputs.iter().flat_map(|output| &output.annotations));
     if let Some(annotation) = all.into_iter().find(|a| a.level == Level::Index) {
         return refused(&format!("'{}' is to annotate an index, and a single image has none", annotation.key));
     }

@@ -1,8 +1,7 @@
 //! What is remembered of builds, and what that says of the next: the record of a project's last build, `why` and `plan`.
 
-use super::{BuildError, BuildRequest, context_specs, failure, lower, parse};
-use crate::diag::Source;
-use crate::graph::Graph;
+use super::targets::{self, Lowered};
+use super::{BuildError, BuildRequest, Target, failure};
 use crate::ops::context::Contexts;
 use crate::ops::{Cx, OpError};
 use crate::snapshot::Lazy;
@@ -17,11 +16,15 @@ use std::path::Path;
 
 /// Which project a build is of.
 pub fn project(request: &BuildRequest) -> Project {
-    Project {
-        context: request.context.as_deref().map(canonical),
-        dockerfile: request.dockerfile.path.as_deref().map(canonical),
-        target: request.target.clone(),
-    }
+    let project = |target: &Target| Project {
+        context: target.context.as_deref().map(canonical),
+        dockerfile: target.dockerfile.path.as_deref().map(canonical),
+        target: target.stage.clone(),
+        others: Vec::new(),
+    };
+    let mut all = request.targets.iter().map(project);
+    let first = all.next().unwrap_or_default();
+    Project { others: all.collect(), ..first }
 }
 
 fn canonical(path: &Path) -> String {
@@ -44,10 +47,10 @@ pub(super) fn remember(
     project: Project,
     last: Option<&BuildRecord>,
     mut steps: Vec<BuiltStep>,
-    (graph, source): (&Graph, &Source),
+    lowered: &Lowered,
 ) -> Result<(), StoreError> {
-    for (built, step) in steps.iter_mut().zip(&graph.steps) {
-        built.line = step.span.map(|span| source.position(span.start).0);
+    for (built, step) in steps.iter_mut().zip(&lowered.graph.steps) {
+        built.line = lowered.line(step.id);
     }
     let name = project.digest();
     let record = BuildRecord { project, steps };
@@ -56,11 +59,11 @@ pub(super) fn remember(
 
 /// Tells what a build would do. Runs nothing, makes no layer and no image.
 pub fn plan(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<Plan, BuildError> {
-    let file = parse(&request.dockerfile, sink)?;
+    let files = targets::parse(request, sink)?;
     let store = Store::open(&request.root, Access::Shared)?;
     let trees = Trees::new(&store);
-    let contexts = Contexts::open(&store, context_specs(request))?;
-    let lowered = lower(request, &file, &store, None, &|_| {})?;
+    let contexts = Contexts::open(&store, targets::contexts(&request.targets))?;
+    let lowered = targets::lower(request, &files, &store, None, &|_| {})?;
     let snapshotter = Lazy::new(request.snapshotter);
     let cx = Cx {
         store: &store,
@@ -75,9 +78,9 @@ pub fn plan(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<Plan, Bui
     let planned = plan::plan(&lowered.graph, &cx, &options);
     // The build that follows need not hash the files again.
     contexts.save()?;
-    let mut plan = planned.map_err(|error| failure::of_step(error, &lowered.graph, &file.source))?;
+    let mut plan = planned.map_err(|error| failure::of_step(error, &lowered))?;
     for (forecast, step) in plan.steps.iter_mut().zip(&lowered.graph.steps) {
-        forecast.line = step.span.map(|span| file.source.position(span.start).0);
+        forecast.line = lowered.line(step.id);
     }
     Ok(plan)
 }

@@ -4,7 +4,7 @@ use super::client::Remote;
 use super::pull::Puller;
 use super::{Keyring, RegistryError, Settings};
 use crate::base::{Cancel, Digest};
-use crate::dockerfile::lower::Platform;
+use crate::image::Platform;
 use crate::image::{Descriptor, ImageConfig, ImageIndex, Reference};
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::base::{Cancel, Digest};
-use crate::dockerfile::lower::Platform;
 use crate::export::fixture::{TestStore, image, layer, store};
 use crate::export::{Packing, images};
+use crate::image::Platform;
 use crate::image::Reference;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -54,7 +54,7 @@ mod tests {
     fn recorded_times_outweigh_guesses() {
         // Two branches on one root: one step, and two steps.
         let steps = vec![step(0, Op::Scratch), step(1, on(0)), step(2, on(0)), step(3, on(2))];
-        let graph = Graph { steps, target: Some(StepId(3)) };
+        let graph = Graph { steps, targets: vec![StepId(3)], ..Graph::default() };
         let users = users(&graph);
         assert_eq!(users[0], [StepId(1), StepId(2)]);
         let unknown = remaining(&graph, &users, |step| guess(step, None));

@@ -297,7 +297,7 @@ mod tests {
         let step = |id: u32, op| Step { id: StepId(id), op, label: String::new(), stage: String::new(), span: None };
         let on = |base: u32| Op::Mkdir(MkdirOp { base: StepId(base), path: "/".into(), user: String::new() });
         let steps = vec![step(0, Op::Scratch), step(1, on(0)), step(2, on(0)), step(3, on(2)), step(4, on(3))];
-        let graph = Graph { steps, target: None };
+        let graph = Graph { steps, ..Graph::default() };
         let steps = vec![
             forecast(1, Verdict::Hit, None),
             forecast(2, Verdict::Miss, Some(900)),

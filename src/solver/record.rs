@@ -15,6 +15,9 @@ pub struct Project {
     pub dockerfile: Option<String>,
     /// `--target`.
     pub target: Option<String>,
+    /// What is built together with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Project>,
 }
 
 impl Project {
@@ -23,6 +26,9 @@ impl Project {
         let mut hasher = Hasher::new();
         for part in [&self.context, &self.dockerfile, &self.target] {
             hasher.number(u64::from(part.is_some())).field(part.as_deref().unwrap_or_default().as_bytes());
+        }
+        for other in &self.others {
+            hasher.field(other.digest().to_string().as_bytes());
         }
         hasher.finish()
     }

@@ -2,7 +2,7 @@
 
 use super::subject::Subject;
 use crate::diag::{Diagnostic, Span};
-use crate::dockerfile::lower::Platform;
+use crate::image::Platform;
 
 /// RedundantTargetPlatform
 pub fn redundant_target_platform(subject: &Subject<'_>) -> Vec<Diagnostic> {

@@ -3,8 +3,9 @@
 use super::*;
 use crate::base::Digest;
 use crate::diag::Source;
-use crate::dockerfile::lower::{BaseImage, NotFound, Platform};
+use crate::dockerfile::lower::{BaseImage, NotFound};
 use crate::dockerfile::parse;
+use crate::image::Platform;
 use crate::image::config::ImageConfig;
 use std::path::Path;
 

@@ -26,7 +26,7 @@ fn meaning(text: &str) -> Result<(Value, String, String), Vec<String>> {
     let lowered = lower(&file, &Options::default(), &Any).map_err(codes)?;
     let mut graph = serde_json::to_value(&lowered.graph).expect("a graph is plain data");
     without_places(&mut graph);
-    Ok((graph, format!("{:?}", lowered.config), format!("{:?}", lowered.history)))
+    Ok((graph, format!("{:?}", lowered.image.config), format!("{:?}", lowered.image.history)))
 }
 
 fn codes(errors: Vec<Diagnostic>) -> Vec<String> {

@@ -180,7 +180,7 @@ impl Walk<'_> {
                 .into());
         }
         match &flags.from {
-            None => Ok(CopySource::Context { context: None, pattern }),
+            None => Ok(CopySource::Context { context: self.options.context, pattern }),
             Some(Named { word, origin }) => self.source(site, self.index, word, origin, pattern),
         }
     }

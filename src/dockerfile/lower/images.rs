@@ -3,10 +3,10 @@
 use super::site::{Fault, Site, listed};
 use super::stages::{self, suggest};
 use super::walk::Walk;
-use super::{BaseImage, ContextTarget, NotFound, PULL_FAILED};
+use super::{BaseImage, ContextTarget, NotFound, PULL_FAILED, Template};
 use crate::diag::Span;
 use crate::dockerfile::ast::Word;
-use crate::graph::{CopySource, ImageOp, Op, Remote, StepId};
+use crate::graph::{ContextId, CopySource, ImageOp, Op, Remote, StepId};
 use crate::image::reference::Reference;
 use std::str::FromStr;
 
@@ -15,12 +15,14 @@ use std::str::FromStr;
 pub enum Origin {
     /// An earlier stage.
     Stage(usize),
-    /// A named context that is a directory.
-    Directory(String),
+    /// A named context that is a directory: its name, and which it is.
+    Directory(String, ContextId),
     /// A named context that is on the network: its name, and where it is.
     Remote(String, Remote),
     /// An image.
     Image(String),
+    /// A named context that is another target of the build: its name, and which it is.
+    Target(String, usize),
 }
 
 impl Walk<'_> {
@@ -37,7 +39,8 @@ impl Walk<'_> {
             .find(|c| c.name.eq_ignore_ascii_case(name))
             .or_else(|| contexts.iter().find(|c| same_image(&c.name)))?;
         Some(match &found.target {
-            ContextTarget::Directory => Origin::Directory(found.name.clone()),
+            ContextTarget::Directory(context) => Origin::Directory(found.name.clone(), *context),
+            ContextTarget::Target(other) => Origin::Target(found.name.clone(), *other),
             ContextTarget::Remote(remote) => Origin::Remote(found.name.clone(), remote.clone()),
             ContextTarget::Image(reference) => Origin::Image(reference.clone()),
         })
@@ -124,6 +127,18 @@ impl Walk<'_> {
             .into()
     }
 
+    /// What another target of the build comes to, on the platform that is built for.
+    pub fn other(&self, site: &Site<'_>, span: Span, name: &str, other: usize) -> Result<&Template, Fault> {
+        let images = self.options.others.get(other).map(Vec::as_slice).unwrap_or_default();
+        let wanted = &self.options.platform;
+        images.iter().find(|image| image.platform == *wanted).ok_or_else(|| {
+            let platforms: Vec<String> = images.iter().map(|image| image.platform.to_string()).collect();
+            let platforms = listed(platforms.iter().map(String::as_str));
+            let message = format!("the target that `{name}` stands for is not built for {wanted}");
+            site.error("target-platform", message, span).note(format!("it is built for: {platforms}")).into()
+        })
+    }
+
     /// The step of an image's root filesystem; one for all its uses.
     pub fn image_step(&mut self, image: &BaseImage, site: &Site<'_>, word: &Word) -> StepId {
         if let Some(step) = self.roots.get(image.reference.as_str()) {
@@ -157,13 +172,14 @@ impl Walk<'_> {
         pattern: String,
     ) -> Result<CopySource, Fault> {
         let step = match origin {
-            Origin::Directory(name) => return Ok(CopySource::Context { context: Some(name.clone()), pattern }),
+            Origin::Directory(_, context) => {
+                return Ok(CopySource::Context { context: Some(*context), pattern });
+            }
+            Origin::Target(name, other) => self.other(site, word.span, name, *other)?.root,
             Origin::Remote(_, remote) => self.fetch_step(remote, site, word.span),
             Origin::Stage(stage) => match self.replaced(*stage) {
-                Some(replaced @ (Origin::Directory(_) | Origin::Remote(..) | Origin::Image(_))) => {
-                    return self.source(site, index, word, &replaced, pattern);
-                }
-                _ => self.states[*stage].root,
+                Some(replaced) => return self.source(site, index, word, &replaced, pattern),
+                None => self.states[*stage].root,
             },
             // An image that no needed stage names is not looked for.
             Origin::Image(_) if self.rehearsing => StepId(0),

@@ -164,7 +164,7 @@ impl Walk<'_> {
             "bind" => RunMount::Bind {
                 target: required_target,
                 source: from.unwrap_or_else(|| CopySource::Context {
-                    context: None,
+                    context: self.options.context,
                     pattern: options.source.unwrap_or_else(|| "/".into()),
                 }),
                 writable: options.readonly == Some(false),

@@ -3,7 +3,6 @@
 //! References are static: FROM sees global ARGs only, `--from` and `from=` are never expanded. ONBUILD triggers of
 //! base images are references too, which is why base images are looked up here.
 
-use super::BaseImage;
 use super::images::Origin;
 use super::mounts;
 use super::site::{Fault, Site};
@@ -13,6 +12,7 @@ use crate::diag::{Diagnostic, Source, Span};
 use crate::dockerfile::ast::{Instruction, Kind, Spanned, Word};
 use crate::dockerfile::expand::Quotes;
 use crate::dockerfile::parse::parse_onbuild;
+use crate::image::{ImageConfig, Platform};
 use std::collections::BTreeMap;
 
 impl<'a> Walk<'a> {
@@ -25,7 +25,7 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let base = self.base(index);
-            let (triggers, faults) = self.triggers(&base);
+            let (triggers, faults) = self.triggers(index, &base);
             if let Ok(Base::Stage(stage)) = base {
                 work.push(stage);
             }
@@ -63,7 +63,10 @@ impl<'a> Walk<'a> {
         };
         match origin {
             Origin::Stage(stage) => Ok(Base::Stage(stage)),
-            Origin::Directory(name) => Ok(Base::Directory(name)),
+            Origin::Directory(name, context) => Ok(Base::Directory(name, context)),
+            Origin::Target(name, other) => {
+                Ok(Base::Target(Box::new(self.other(&site, image.span, &name, other)?.clone())))
+            }
             Origin::Remote(name, remote) => Ok(Base::Remote(name, remote)),
             Origin::Image(reference) => match self.find(&reference) {
                 Ok(found) => Ok(Base::Image(Box::new(found))),
@@ -107,7 +110,7 @@ impl<'a> Walk<'a> {
                 .note("--platform sees the ARGs before the first FROM and the automatic ones such as BUILDPLATFORM")
                 .into());
         }
-        match super::Platform::parse(&value, &host) {
+        match Platform::parse(&value, &host) {
             Some(wanted) if wanted == host => Ok(()),
             Some(wanted) => Err(site
                 .unsupported("platform-unsupported", format!("building for {wanted} on {host}"), flag.span)
@@ -126,12 +129,13 @@ impl<'a> Walk<'a> {
     }
 
     /// The triggers that a base leaves to its children.
-    fn triggers(&mut self, base: &Result<Base, Fault>) -> (Vec<Trigger>, Vec<Diagnostic>) {
+    fn triggers(&mut self, index: usize, base: &Result<Base, Fault>) -> (Vec<Trigger>, Vec<Diagnostic>) {
         match base {
-            Ok(Base::Image(image)) => foreign_triggers(image),
+            Ok(Base::Image(image)) => foreign_triggers(&image.reference, &image.config),
+            Ok(Base::Target(target)) => foreign_triggers(&self.stages[index].from.image.value, &target.config),
             Ok(Base::Stage(stage)) => match self.replaced(*stage) {
                 Some(Origin::Image(reference)) => match self.find(&reference) {
-                    Ok(image) => foreign_triggers(&image),
+                    Ok(image) => foreign_triggers(&image.reference, &image.config),
                     Err(_) => Default::default(),
                 },
                 Some(_) => Default::default(),
@@ -173,25 +177,25 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn foreign_triggers(image: &BaseImage) -> (Vec<Trigger>, Vec<Diagnostic>) {
+fn foreign_triggers(base: &str, config: &ImageConfig) -> (Vec<Trigger>, Vec<Diagnostic>) {
     let (mut triggers, mut faults) = (Vec::new(), Vec::new());
-    for text in image.config.config.on_build.iter().flatten() {
-        let source = Source::new(format!("ONBUILD of {}", image.reference), text.as_str());
+    for text in config.config.on_build.iter().flatten() {
+        let source = Source::new(format!("ONBUILD of {base}"), text.as_str());
         match parse_onbuild(text) {
             Ok(instruction)
                 if matches!(instruction.kind, Kind::From(_) | Kind::Maintainer(_) | Kind::Onbuild { .. }) =>
             {
                 let name = instruction.name.value.to_uppercase();
-                let site = Site { source: &source, escape: '\\', trigger: Some((&image.reference, Span::default())) };
+                let site = Site { source: &source, escape: '\\', trigger: Some((base, Span::default())) };
                 let message = format!("{name} is not allowed as an ONBUILD trigger");
                 faults.push(site.error("invalid-onbuild", message, instruction.name.span));
             }
             Ok(instruction) => {
-                triggers.push(Trigger { instruction, foreign: Some((source, image.reference.clone())) });
+                triggers.push(Trigger { instruction, foreign: Some((source, base.to_owned())) });
             }
             Err(list) => faults.extend(list.into_iter().map(|mut fault| {
                 fault.source = Some(source.clone());
-                fault.note(format!("this instruction is an ONBUILD trigger of base image `{}`", image.reference))
+                fault.note(format!("this instruction is an ONBUILD trigger of base image `{base}`"))
             })),
         }
     }

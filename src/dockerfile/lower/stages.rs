@@ -1,11 +1,11 @@
 //! The stages of a file, what is known of each before it is walked, and what a stage name or index means at a place.
 
-use super::BaseImage;
 use super::site::{Fault, Site, listed};
+use super::{BaseImage, Template};
 use crate::diag::suggest::nearest;
 use crate::diag::{Diagnostic, Source, Span};
 use crate::dockerfile::ast::{Dockerfile, From, Instruction, Kind, Word};
-use crate::graph::Remote;
+use crate::graph::{ContextId, Remote};
 
 /// A FROM and what follows it.
 #[derive(Debug)]
@@ -34,12 +34,14 @@ pub enum Base {
     Scratch,
     /// An earlier stage.
     Stage(usize),
-    /// A named context that is a directory.
-    Directory(String),
+    /// A named context that is a directory: its name, and which it is.
+    Directory(String, ContextId),
     /// A named context on the network: its name, and where it is.
     Remote(String, Remote),
     /// An image.
     Image(Box<BaseImage>),
+    /// What another target of the build comes to.
+    Target(Box<Template>),
 }
 
 /// An ONBUILD trigger that runs after FROM.

@@ -1,8 +1,9 @@
 //! What a stage is so far: config template, variables, root filesystem and history.
 
 use super::scope::{Args, env_value, set_env};
-use super::{BaseImage, HistoryItem, Platform};
+use super::{BaseImage, HistoryItem, Template};
 use crate::graph::StepId;
+use crate::image::Platform;
 use crate::image::config::{Execution, History, ImageConfig, RootFs};
 use serde_json::Map;
 
@@ -58,6 +59,12 @@ impl State {
             config.architecture.clone_from(&platform.arch);
         }
         State::with(root, config, base_history)
+    }
+
+    /// `FROM` another target of the same build: all that it is, as if its file went on here.
+    pub fn target(target: &Template) -> State {
+        let state = State::with(target.root, target.config.clone(), target.base_history.clone());
+        State { history: target.history.clone(), ..state }
     }
 
     fn with(root: StepId, config: ImageConfig, base_history: Vec<History>) -> State {

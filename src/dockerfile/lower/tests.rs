@@ -114,7 +114,7 @@ fn labels(lowered: &Lowered) -> Vec<&str> {
 }
 
 fn history(lowered: &Lowered) -> Vec<&str> {
-    lowered.history.iter().map(|item| item.created_by.as_str()).collect()
+    lowered.image.history.iter().map(|item| item.created_by.as_str()).collect()
 }
 
 /// Every step refers only to steps before it.
@@ -146,7 +146,7 @@ fn only_what_the_target_needs_becomes_steps() {
     let target = lowered_with(text, &Options { target: Some("UNUSED".into()), ..options() });
     assert_eq!(labels(&target), ["[unused 1/2] FROM scratch", "[unused 2/2] COPY u /u"]);
     let index = lowered_with(text, &Options { target: Some("0".into()), ..options() });
-    assert_eq!(index.graph.target, Some(crate::graph::StepId(1)));
+    assert_eq!(index.graph.targets, [crate::graph::StepId(1)]);
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn arguments_follow_their_scopes() {
     ];
     for (args, text, want) in cases {
         let lowered = lowered_with(text, &with_args(args));
-        let labels = lowered.config.config.labels.unwrap_or_default();
+        let labels = lowered.image.config.config.labels.unwrap_or_default();
         assert_eq!(labels.get("v").map(String::as_str), Some(want), "{text}");
     }
     let tagged = lowered_with("ARG TAG=none\nFROM base:$TAG\n", &with_args(&[("TAG", "latest")]));
@@ -270,7 +270,7 @@ fn triggers_run_right_after_from_and_are_spent() {
             "[stage-2 1/1] RUN last",
         ]
     );
-    assert_eq!(all.config.config.on_build, None);
+    assert_eq!(all.image.config.config.on_build, None);
     // A trigger's own text is not in the Dockerfile: its step stands at the FROM.
     let from = all.graph.steps[3].span.expect("a span");
     assert_eq!(&text[from.range()], "FROM trigger AS child");
@@ -286,8 +286,8 @@ fn triggers_run_right_after_from_and_are_spent() {
 fn named_contexts_stand_for_stages_and_images() {
     let context = |name: &str, target| NamedContext { name: name.into(), target };
     let contexts = vec![
-        context("host", ContextTarget::Directory),
-        context("build", ContextTarget::Directory),
+        context("host", ContextTarget::Directory(ContextId(0))),
+        context("build", ContextTarget::Directory(ContextId(1))),
         context("debian", ContextTarget::Image("base".into())),
     ];
     let options = Options { contexts, ..options() };
@@ -295,8 +295,8 @@ fn named_contexts_stand_for_stages_and_images() {
                 COPY --from=build /x /\nRUN --mount=from=debian,source=/etc,target=/e x\n";
     let all = lowered_with(text, &options);
     let debug = |nth: usize| format!("{:?}", copies(&all)[nth].sources);
-    assert_eq!(debug(0), "[Context { context: Some(\"host\"), pattern: \"/bin/sh\" }]");
-    assert_eq!(debug(1), "[Context { context: Some(\"build\"), pattern: \"/x\" }]");
+    assert_eq!(debug(0), "[Context { context: Some(ContextId(0)), pattern: \"/bin/sh\" }]");
+    assert_eq!(debug(1), "[Context { context: Some(ContextId(1)), pattern: \"/x\" }]");
     assert!(labels(&all).iter().all(|label| !label.contains("skipped")));
     assert!(labels(&all).contains(&"[stage-1 1/4] FROM base"), "{:?}", labels(&all));
     assert!(format!("{:?}", runs(&all)[0].mounts).contains("pattern: \"/etc\""));
@@ -304,6 +304,41 @@ fn named_contexts_stand_for_stages_and_images() {
     let root = lowered_with("FROM host\nRUN x\n", &options);
     assert_eq!(labels(&root), ["[1/3] FROM scratch", "[2/3] FROM context host", "[3/3] RUN x"]);
     assert_eq!(copies(&root)[0].dest, "/");
+}
+
+#[test]
+fn a_context_that_is_another_target_gives_its_files_and_its_config() {
+    let ops = lowered("FROM base\nENV OPS=1\nONBUILD RUN triggered\nRUN make\n");
+    let contexts = vec![
+        NamedContext { name: "ops".into(), target: ContextTarget::Target(0) },
+        NamedContext { name: "tools".into(), target: ContextTarget::Target(0) },
+    ];
+    let given = Options { contexts, graph: ops.graph.clone(), others: vec![vec![ops.image]], ..options() };
+    let site =
+        lowered_with("FROM ops AS site\nCOPY --from=tools /bin /bin\nRUN --mount=from=ops,target=/o $OPS\n", &given);
+    assert_topological(&site);
+    assert_eq!(
+        labels(&site),
+        [
+            "[1/2] FROM base",
+            "[2/2] RUN make",
+            "[site 1/3] RUN triggered",
+            "[site 2/3] COPY --from=tools /bin /bin",
+            "[site 3/3] RUN --mount=from=ops,target=/o $OPS",
+        ]
+    );
+    let make = crate::graph::StepId(1);
+    assert_eq!(site.graph.step(crate::graph::StepId(2)).base(), Some(make));
+    assert!(matches!(copies(&site)[0].sources[..], [CopySource::Step { step, .. }] if step == make));
+    assert!(runs(&site)[2].env.contains(&"OPS=1".to_owned()));
+    assert_eq!(site.image.config.config.on_build, None);
+    assert_eq!(site.image.history.iter().filter_map(|item| item.step).count(), 4, "its layers and their history");
+    assert_eq!(site.graph.targets.len(), 2);
+
+    let arm = Platform { arch: "arm64".into(), ..given.platform.clone() };
+    let list = try_lower("FROM ops\n", &Options { platform: arm, ..given }).unwrap_err();
+    assert_eq!(fault(&list[0]), "target-platform: ops");
+    assert_eq!(list[0].notes, ["it is built for: linux/amd64"]);
 }
 
 #[test]
@@ -318,7 +353,7 @@ fn an_image_is_one_step_for_all_its_uses() {
 fn labels_of_the_command_line_come_last() {
     let given = [("a".to_owned(), "cli".to_owned())].into();
     let all = lowered_with("FROM scratch\nLABEL a=file b=file\n", &Options { labels: given, ..options() });
-    let labels = all.config.config.labels.unwrap_or_default();
+    let labels = all.image.config.config.labels.unwrap_or_default();
     assert_eq!((labels["a"].as_str(), labels["b"].as_str()), ("cli", "file"));
 }
 

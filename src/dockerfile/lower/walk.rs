@@ -71,7 +71,7 @@ impl<'a> Walk<'a> {
             stages,
             globals: Args::default(),
             automatic: Args::default(),
-            graph: Graph::default(),
+            graph: options.graph.clone(),
             diagnostics: Vec::new(),
             unset: Vec::new(),
             found: BTreeMap::new(),
@@ -188,17 +188,24 @@ impl<'a> Walk<'a> {
                 }
                 state
             }
-            Base::Directory(_) | Base::Remote(..) => {
+            Base::Target(target) => {
+                let mut state = State::target(target);
+                if self.replaced(self.index).is_none() {
+                    state.execution().on_build = None;
+                }
+                state
+            }
+            Base::Directory(..) | Base::Remote(..) => {
                 let mut state = State::scratch(self.scratch(word.span), &self.options.platform);
                 let (name, source) = match base {
                     Base::Remote(name, remote) => {
                         let step = self.fetch_step(remote, &site, word.span);
                         (name, CopySource::Step { step, pattern: ".".into() })
                     }
-                    Base::Directory(name) => {
-                        (name, CopySource::Context { context: Some(name.clone()), pattern: ".".into() })
+                    Base::Directory(name, context) => {
+                        (name, CopySource::Context { context: Some(*context), pattern: ".".into() })
                     }
-                    Base::Scratch | Base::Stage(_) | Base::Image(_) => return state,
+                    Base::Scratch | Base::Stage(_) | Base::Image(_) | Base::Target(_) => return state,
                 };
                 let op = CopyOp {
                     base: state.root,
@@ -291,17 +298,22 @@ impl<'a> Walk<'a> {
     pub fn add(&mut self, op: Op, label: String, span: Span) -> StepId {
         // A file of 2^32 instructions does not fit the parser's limits.
         let id = StepId(u32::try_from(self.graph.steps.len()).unwrap_or(u32::MAX));
-        let stage = self.stages[self.index].title(self.index);
+        let stage = match (self.options.title.as_str(), self.stages[self.index].title(self.index)) {
+            ("", stage) => stage,
+            (title, stage) => format!("{title} {stage}"),
+        };
         self.graph.steps.push(Step { id, op, label, stage, span: Some(span) });
         id
     }
 
     /// `[builder 2/5]` before the labels of a stage's steps; the name is left out where there is only one stage.
     fn number(&mut self, first: usize) {
-        let title = match self.stages.len() {
+        let stage = match self.stages.len() {
             1 if self.stages[0].name.is_none() => String::new(),
-            _ => format!("{} ", self.stages[self.index].title(self.index)),
+            _ => self.stages[self.index].title(self.index),
         };
+        let words = [self.options.title.as_str(), stage.as_str()];
+        let title: String = words.iter().filter(|word| !word.is_empty()).map(|word| format!("{word} ")).collect();
         let steps = &mut self.graph.steps[first..];
         let total = steps.len();
         for (nth, step) in steps.iter_mut().enumerate() {

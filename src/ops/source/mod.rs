@@ -154,15 +154,9 @@ impl<'a> Source<'a> {
             CopySource::Step { step, .. } | CopySource::Remote { step, .. } => {
                 Ok(Some(Source::Step(View::new(cx.trees, rootfs(*step)))))
             }
-            CopySource::Context { context, .. } => match cx.contexts.get(context.as_deref()) {
+            CopySource::Context { context, .. } => match context.and_then(|id| cx.contexts.get(id)) {
                 Some(context) => Ok(Some(Source::Context(context))),
-                None => Err(match context {
-                    Some(name) => {
-                        OpError::input("context-missing", format!("there is no build context named `{name}`"))
-                            .with_help(format!("give one: --build-context {name}=DIR"))
-                    }
-                    None => OpError::input("context-missing", "this build has no build context to copy from"),
-                }),
+                None => Err(OpError::input("context-missing", "this build has no build context to copy from")),
             },
         }
     }

@@ -95,7 +95,7 @@ ADD https://example.org/x-1.tar /again
     assert_eq!(fetched, expected, "the last ADD uses the first's step");
     let unpacks: Vec<bool> = copies(&all).iter().map(|copy| copy.unpack_remote).collect();
     assert_eq!(unpacks, [false, true, false, false]);
-    assert_eq!(all.history.iter().filter_map(|h| h.step).count(), 4);
+    assert_eq!(all.image.history.iter().filter_map(|h| h.step).count(), 4);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn workdir_is_a_step_unless_it_is_the_root() {
     });
     assert_eq!(dirs.collect::<Vec<_>>(), [("/srv/a", "app"), ("/srv/b/c", "app")]);
     assert_eq!(history(&all)[..3], ["WORKDIR /srv/a", "WORKDIR /srv/b/c", "WORKDIR /"]);
-    let layers: Vec<bool> = all.history.iter().map(|item| item.step.is_some()).collect();
+    let layers: Vec<bool> = all.image.history.iter().map(|item| item.step.is_some()).collect();
     assert_eq!(layers, [true, true, false, true]);
     assert_eq!(runs(&all)[0].workdir, "/");
 }
@@ -201,7 +201,7 @@ fn the_config_is_the_bases_changed_by_each_instruction() {
                 STOPSIGNAL SIGINT\nHEALTHCHECK --interval=5s --retries=2 CMD true\nMAINTAINER me\nSHELL [\"/s\"]\n\
                 ONBUILD RUN y\n";
     let all = lowered(text);
-    let config = &all.config.config;
+    let config = &all.image.config.config;
     let json = serde_json::to_value(config).expect("serialises");
     assert_eq!(
         json,
@@ -213,8 +213,8 @@ fn the_config_is_the_bases_changed_by_each_instruction() {
             "Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 5_000_000_000u64, "Retries": 2},
         })
     );
-    assert_eq!(all.config.author.as_deref(), Some("me"));
-    assert_eq!((all.config.created.as_ref(), all.base_history.len()), (None, 1));
+    assert_eq!(all.image.config.author.as_deref(), Some("me"));
+    assert_eq!((all.image.config.created.as_ref(), all.image.base_history.len()), (None, 1));
     assert_eq!(
         history(&all),
         [
@@ -230,7 +230,7 @@ fn the_config_is_the_bases_changed_by_each_instruction() {
             "ONBUILD RUN y"
         ]
     );
-    assert!(all.history.iter().all(|item| item.step.is_none()));
+    assert!(all.image.history.iter().all(|item| item.step.is_none()));
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn the_type_of_a_mount_may_be_a_variable() {
 
 #[test]
 fn scratch_has_a_path_and_a_workdir() {
-    let config = lowered("FROM scratch\n").config;
+    let config = lowered("FROM scratch\n").image.config;
     assert_eq!(config.config.env, Some(vec![format!("PATH={}", state::DEFAULT_PATH)]));
     assert_eq!((config.config.working_dir.as_deref(), config.os.as_str()), (Some("/"), "linux"));
 }
@@ -259,7 +259,7 @@ fn entrypoint_resets_an_inherited_cmd_only() {
         ("FROM base\nCMD c", words(&["base-entry"]), words(&["/bin/bash", "-c", "c"])),
     ];
     for (text, entrypoint, cmd) in cases {
-        let config = lowered(text).config.config;
+        let config = lowered(text).image.config.config;
         assert_eq!((config.entrypoint, config.cmd), (entrypoint, cmd), "{text}");
     }
     let all = lowered("FROM scratch\nCMD [\"a\", \"b c\"]\n");
