@@ -1,6 +1,7 @@
 //! The narrative: from a Dockerfile to a tagged image. `build` reads like the picture in ARCHITECTURE.md.
 
 mod bases;
+mod caching;
 mod failure;
 mod image;
 mod output;
@@ -9,11 +10,13 @@ mod request;
 mod targets;
 
 pub use bases::{Pull, Pulling};
+pub use caching::Caching;
 pub use output::{Output, OutputKind, PushedTo};
 pub use request::{BuildContext, BuildRequest, DockerfileInput, Origin, Target};
 pub use targets::options;
 
 use crate::base::{Digest, IoError};
+use crate::cache::CacheError;
 use crate::container::Scene;
 use crate::diag::{Diagnostic, Severity, Source};
 use crate::dockerfile::lower::Template;
@@ -21,12 +24,13 @@ use crate::export::{ExportError, images};
 use crate::graph::Graph;
 use crate::image::reference::{Reference, ReferenceError};
 use crate::ops::context::Contexts;
+use crate::ops::imported::Imported;
 use crate::ops::{Cx, OpError};
 use crate::registry::RegistryError;
 use crate::snapshot::Lazy;
 use crate::solver::event::{Event, Outcome};
 use crate::solver::record::BuiltStep;
-use crate::solver::{self, Sink, Solution, SolveError, Solved};
+use crate::solver::{Sink, Solution, SolveError, Solved};
 use crate::store::{Access, Store, StoreError};
 use crate::tree::Trees;
 use output::Writer;
@@ -80,6 +84,9 @@ pub enum BuildError {
     /// The outputs are not such that any result could be written to them.
     #[error("{0}")]
     Outputs(String),
+    /// A cache could not be written.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// Stopped by a signal.
     #[error("interrupted")]
     Interrupted,
@@ -100,8 +107,7 @@ pub fn build(request: &BuildRequest, sink: &Sink<'_>) -> Result<Vec<BuildResult>
     let contexts = Contexts::open(&store, targets::contexts(&request.targets))?;
     let lowered = targets::lower(request, &files, &store, Some(&contexts), sink)?;
     let snapshotter = Lazy::new(request.snapshotter);
-    // A failed step stops the others by this flag, which is not the caller's: that one says "interrupted".
-    let stop = request.cancel.child();
+    let imports = caching::imports(request);
     let cx = Cx {
         store: &store,
         trees: &trees,
@@ -109,11 +115,15 @@ pub fn build(request: &BuildRequest, sink: &Sink<'_>) -> Result<Vec<BuildResult>
         contexts: &contexts,
         secrets: &request.secrets,
         run: &request.run,
-        cancel: &stop,
+        imported: imports.as_ref().map(|imports| imports as &dyn Imported),
+        cancel: &request.cancel,
     };
     let project = recall::project(request);
     let options = recall::options(request, &store, &project)?;
-    let solved = solver::solve(&lowered.graph, &cx, &options, began, sink);
+    let solved = caching::solve(&lowered.graph, &cx, &options, imports.as_ref(), began, sink);
+    if let Some(imports) = &imports {
+        caching::tell(imports, began, sink);
+    }
     if let Some(reason) = snapshotter.refusal() {
         warn(vec![slow_snapshots(reason)], sink);
     }
@@ -124,6 +134,7 @@ pub fn build(request: &BuildRequest, sink: &Sink<'_>) -> Result<Vec<BuildResult>
     let solutions = solved.result.map_err(|error| failure::of_step(error, &lowered))?;
     remembered?;
     kept?;
+    caching::record(&store, &solutions)?;
     let built = Built { request, store: &store, trees: &trees, graph: &lowered.graph, solutions: &solutions, began };
     let targets = request.targets.iter().zip(lowered.images).zip(&names);
     targets.map(|((target, images), names)| built.finish(target, images, names, sink)).collect()
@@ -149,8 +160,10 @@ impl Built<'_> {
         sink: &Sink<'_>,
     ) -> Result<BuildResult, BuildError> {
         let Built { request, store, began, .. } = *self;
+        let known = caching::known(self, target, &templates);
         let mut image = image::write(self, target, templates)?;
         image.manifest = image::annotate(target, store, &image.manifest)?;
+        image.manifest = caching::carry(self, target, known.as_ref(), &image.manifest)?;
         for name in names {
             images::tag(store, &image.manifest, name)?;
         }
@@ -167,6 +180,7 @@ impl Built<'_> {
         if names.is_empty() && target.outputs.iter().all(|o| o.kind == OutputKind::Image && o.names.is_empty()) {
             images::keep(store, &image.manifest)?;
         }
+        caching::export(self, target, known.as_ref(), sink)?;
         Ok(BuildResult { id: image.id, manifest: image.manifest, names: tags, pushed })
     }
 }

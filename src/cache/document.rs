@@ -115,15 +115,18 @@ impl List {
     pub fn encode(&self) -> Vec<u8> {
         pack(&serde_json::to_vec(self).unwrap_or_default())
     }
+}
 
-    /// Reads the packed form. What is not sorted can't be looked up in, and is refused.
-    fn decode(bytes: &[u8]) -> Result<List, String> {
-        let plain = unpack(bytes, MAX_LIST_PLAIN)?;
-        let list: List = serde_json::from_slice(&plain).map_err(|e| e.to_string())?;
-        let sorted = list.records.is_sorted_by(|a, b| a.key < b.key)
-            && list.layers.is_sorted_by(|a, b| a.info.diff_id < b.info.diff_id);
-        if sorted { Ok(list) } else { Err("it is not sorted".into()) }
-    }
+/// Reads a packed list. What is not sorted can't be looked up in, and is refused.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn decode_list(bytes: &[u8]) -> Result<List, String> {
+    let plain = unpack(bytes, MAX_LIST_PLAIN)?;
+    let list: List = serde_json::from_slice(&plain).map_err(|e| e.to_string())?;
+    let sorted = list.records.is_sorted_by(|a, b| a.key < b.key)
+        && list.layers.is_sorted_by(|a, b| a.info.diff_id < b.info.diff_id);
+    if sorted { Ok(list) } else { Err("it is not sorted".into()) }
 }
 
 /// The lists of a cache, as its manifest has them.
@@ -182,7 +185,7 @@ pub fn read_list(place: &str, blob: &Descriptor, reader: &mut dyn Read) -> Resul
     let bytes = read_blob(place, blob, reader, MAX_LIST)?;
     let wrong =
         |e| CacheError::Contents { place: place.to_owned(), reason: format!("list {}: {e}", blob.digest.short()) };
-    List::decode(&bytes).map_err(wrong)
+    decode_list(&bytes).map_err(wrong)
 }
 
 /// Reads a small blob whole, of at most `limit` bytes, and verifies it.
@@ -201,6 +204,11 @@ fn read_blob(place: &str, blob: &Descriptor, reader: &mut dyn Read, limit: u64) 
 }
 
 impl LayerFacts {
+    /// Whether its index can be had apart from the layer.
+    pub fn has_index(&self) -> bool {
+        self.inline.is_some() || self.index_blob.is_some()
+    }
+
     /// The encoded index, verified as far as that goes without the layer: its digest, its form, and that what is said of
     /// the layer follows from it. `open` gives a blob.
     ///

@@ -6,11 +6,22 @@
 //! RUN really yields what a record says can't be seen from outside: for that records may be signed ([`sign`]).
 
 pub mod document;
+pub mod export;
+mod fetch;
+pub mod import;
+pub mod inline;
 mod local;
 pub mod place;
+mod remote;
+pub mod sign;
+pub mod spec;
 
+pub use export::{Content, Exported, Exporter};
+pub use import::{Imports, Told};
 pub use local::Directory;
 pub use place::Place;
+pub use remote::Tagged;
+pub use sign::Keys;
 
 use crate::base::IoError;
 use crate::export::ExportError;

@@ -1,6 +1,7 @@
 //! `rbuild build`.
 
 use super::Session;
+use super::caching::CachingArgs;
 use super::check;
 use super::context::{self, Place};
 use super::failure::Failure;
@@ -40,6 +41,7 @@ Examples:
   rbuild build - < Dockerfile                         the same, without a context
   rbuild build - < context.tar.gz                     the context as an archive
   rbuild build https://git.example.org/app.git#v1:sub a directory of a commit as the context
+  rbuild build --cache-from me/app:cache --cache-to me/app:cache .
   rbuild build --build-context src=https://git.example.org/lib.git .")]
 pub struct BuildArgs {
     /// Name the image: NAME[:TAG]; may be given many times
@@ -81,6 +83,10 @@ pub struct BuildArgs {
     /// Run every step, whatever the store holds
     #[arg(long)]
     pub no_cache: bool,
+
+    /// Caches outside the store.
+    #[command(flatten)]
+    pub caching: CachingArgs,
 
     /// Tell of each step that runs why it was not taken from the cache
     #[arg(long)]
@@ -221,6 +227,7 @@ impl BuildArgs {
         request.run.retry = self.retry.unwrap_or_default();
         request.run.timeout = self.timeout;
         request.run.allow_secret_in_layer = self.allow.contains(&Right::SecretInLayer);
+        request.caching = self.caching.caching()?;
         request.no_cache = self.no_cache;
         request.explain = self.explain;
         request.jobs = self.jobs.map(NonZeroUsize::get).or(request.jobs);
@@ -241,6 +248,7 @@ impl BuildArgs {
         }
         target.annotations = self.annotations.iter().flat_map(|Annotations(all)| all.clone()).collect();
         target.squash = self.squash;
+        target.cache_to = self.caching.to.clone();
         // As buildx: the variable is an argument of the build, unless one was given.
         if let Ok(value) = std::env::var(EPOCH) {
             target.build_args.entry(EPOCH.to_owned()).or_insert(value);

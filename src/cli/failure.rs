@@ -138,6 +138,7 @@ impl From<BuildError> for Failure {
             BuildError::Store(e) => e.into(),
             BuildError::Export(e) => e.into(),
             BuildError::Push(e) => e.into(),
+            BuildError::Cache(e) => e.into(),
             BuildError::Outputs(reason) => Failure::usage(reason),
             BuildError::Context(e) => Failure::new(Code::NotFound, e),
             BuildError::Interrupted => Failure::new(Code::Interrupted, error),

@@ -4,6 +4,7 @@
 mod address;
 mod build;
 mod cache;
+mod caching;
 mod check;
 mod command_line;
 mod completion;
@@ -203,6 +204,7 @@ impl Session {
             secrets: BTreeMap::new(),
             run: Default::default(),
             pulling: Pulling { settings: config.registries(), ..Pulling::default() },
+            caching: Default::default(),
             no_cache: false,
             explain: false,
             jobs: config.jobs.map(NonZeroUsize::get),

@@ -78,6 +78,7 @@ pub fn shell(
         contexts: &contexts,
         secrets: &options.secrets,
         run: &options.run,
+        imported: None,
         cancel: &cancel,
     };
     // A whole copy is used as it is: another one would take its time.

@@ -153,6 +153,7 @@ impl Bench {
             contexts: &contexts,
             run: &Default::default(),
             secrets: &secrets,
+            imported: None,
             cancel: &cancel,
         };
         act(&cx, &|id: StepId| &all[id.index()])

@@ -5,6 +5,7 @@ pub mod copy;
 pub mod elf;
 #[cfg(test)]
 mod fixture;
+pub mod imported;
 pub mod key;
 pub mod leak;
 pub mod mkdir;
@@ -40,6 +41,8 @@ pub struct Cx<'a> {
     pub secrets: &'a std::collections::BTreeMap<String, Vec<u8>>,
     /// What the caller decides about RUN.
     pub run: &'a run::Policy,
+    /// Caches to ask for what the store does not know.
+    pub imported: Option<&'a dyn imported::Imported>,
     /// Stop.
     pub cancel: &'a Cancel,
 }

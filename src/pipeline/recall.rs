@@ -72,6 +72,7 @@ pub fn plan(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<Plan, Bui
         contexts: &contexts,
         secrets: &request.secrets,
         run: &request.run,
+        imported: None,
         cancel: &request.cancel,
     };
     let options = options(request, &store, &project(request))?;

@@ -1,7 +1,8 @@
 //! What a build is told: its targets, and what they share.
 
-use super::{Output, Pulling};
+use super::{Caching, Output, Pulling};
 use crate::base::Cancel;
+use crate::cache;
 use crate::graph::{Network, Remote};
 use crate::image::reference::{Reference, ReferenceError};
 use crate::image::{Annotation, Platform};
@@ -71,6 +72,8 @@ pub struct Target {
     pub tags: Vec<String>,
     /// `-o`, `--push`.
     pub outputs: Vec<Output>,
+    /// `--cache-to`.
+    pub cache_to: Vec<cache::spec::To>,
     /// `--annotation`.
     pub annotations: Vec<Annotation>,
     /// `--squash`: the build's own layers become one.
@@ -92,6 +95,8 @@ pub struct BuildRequest {
     pub run: run::Policy,
     /// `--pull`, and how registries are reached.
     pub pulling: Pulling,
+    /// `--cache-from`, `--cache-key`.
+    pub caching: Caching,
     /// `--no-cache`.
     pub no_cache: bool,
     /// `--explain`: tell why steps miss the cache.
@@ -120,6 +125,7 @@ impl Target {
             allow_insecure: false,
             tags: Vec::new(),
             outputs: Vec::new(),
+            cache_to: Vec::new(),
             annotations: Vec::new(),
             squash: false,
             epoch: None,

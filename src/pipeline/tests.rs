@@ -16,6 +16,7 @@ fn request(root: &std::path::Path, targets: Vec<Target>) -> BuildRequest {
         secrets: Default::default(),
         run: Default::default(),
         pulling: Pulling::default(),
+        caching: Default::default(),
         no_cache: false,
         explain: false,
         jobs: None,

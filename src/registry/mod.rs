@@ -6,6 +6,7 @@
 //! registry that they are for, and to the token service that it names over a connection of the same safety; never to
 //! where a redirect leads.
 
+pub mod artifact;
 mod auth;
 mod client;
 pub mod credentials;
@@ -19,6 +20,7 @@ mod settings;
 mod tests;
 mod upload;
 
+pub use artifact::Repository;
 pub use credentials::{Credential, Keyring};
 pub use error::RegistryError;
 pub use peek::{Peeked, current, peek};

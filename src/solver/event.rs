@@ -64,6 +64,9 @@ pub enum Event {
         layer: Option<Digest>,
         /// How long it ran, milliseconds; 0 for a hit.
         millis: u64,
+        /// The cache that has it (`--cache-from`), for a hit that this store did not have.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
     },
     /// Work after the steps: "writing image", "exporting to x.tar".
     Exporting {

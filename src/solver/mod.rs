@@ -21,11 +21,11 @@ use crate::store::steps::StepRecord;
 use crate::tree::{Rootfs, Trees};
 use event::{Event, Outcome, PlannedStep};
 use explain::Explainer;
-use lookup::look_up;
+use lookup::{Found, look_up};
 use reason::Reason;
 use record::{BuildRecord, BuiltStep};
 use std::collections::BTreeSet;
-use std::sync::{OnceLock, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Instant;
 
 /// How to solve.
@@ -58,6 +58,10 @@ pub struct Solution {
     pub millis: Option<u64>,
     /// When that was, seconds since the epoch.
     pub ran: Option<i64>,
+    /// The cache that it is from; `None`: this store.
+    pub from: Option<Arc<str>>,
+    /// Its record, if it is from a cache: the store keeps it once it has the layer.
+    pub unrecorded: Option<Arc<StepRecord>>,
 }
 
 /// What came of a graph.
@@ -193,7 +197,7 @@ impl Solver<'_> {
     fn report_unsolved(&self, failed: StepId) {
         for step in &self.graph.steps {
             if step.id != failed && self.solved[step.id.index()].get().is_none() {
-                self.finished(step.id, Outcome::Cancelled, None, None, 0);
+                self.finished(step.id, Outcome::Cancelled, None, 0);
             }
         }
     }
@@ -202,9 +206,11 @@ impl Solver<'_> {
         self.began.elapsed().as_millis() as u64
     }
 
-    fn finished(&self, step: StepId, outcome: Outcome, key: Option<Digest>, layer: Option<Digest>, millis: u64) {
+    fn finished(&self, step: StepId, outcome: Outcome, solution: Option<&Solution>, millis: u64) {
         let _ = self.ended[step.index()].set(outcome);
-        (self.sink)(Event::Finished { step, at: self.now(), outcome, key, layer, millis });
+        let (key, layer) = solution.map_or((None, None), |s| (s.key, s.layer));
+        let from = solution.and_then(|s| s.from.as_deref()).map(str::to_owned);
+        (self.sink)(Event::Finished { step, at: self.now(), outcome, key, layer, millis, from });
     }
 
     fn step(&self, step: &Step) -> Result<(), SolveError> {
@@ -213,13 +219,13 @@ impl Solver<'_> {
             Ok(solution) => {
                 let ran = matches!(solution.outcome, Outcome::Ran | Outcome::Same);
                 let millis = if ran { begin.elapsed().as_millis() as u64 } else { 0 };
-                self.finished(step.id, solution.outcome, solution.key, solution.layer, millis);
+                self.finished(step.id, solution.outcome, Some(&solution), millis);
                 let _ = self.solved[step.id.index()].set(solution);
                 Ok(())
             }
             Err(error) => {
                 let outcome = if matches!(error, OpError::Cancelled) { Outcome::Cancelled } else { Outcome::Failed };
-                self.finished(step.id, outcome, None, None, begin.elapsed().as_millis() as u64);
+                self.finished(step.id, outcome, None, begin.elapsed().as_millis() as u64);
                 Err(SolveError { step: step.id, label: step.label.clone(), error: Box::new(error) })
             }
         }
@@ -301,6 +307,8 @@ impl Solver<'_> {
             outcome,
             millis: Some(fetched.millis),
             ran: Some(fetched.ran),
+            from: None,
+            unrecorded: None,
         })
     }
 
@@ -319,14 +327,14 @@ impl Solver<'_> {
         if !self.options.no_cache
             && let Some(found) = look_up(self.cx, &key, base, whole)?
         {
-            return Ok(found.solution(Outcome::Cached));
+            return Ok(taken(step, preimage, found, Outcome::Cached));
         }
         let _lock = match store.try_lock_step(&key)? {
             Some(lock) => lock,
             None => {
                 let lock = store.lock_step(&key)?;
                 if let Some(found) = look_up(self.cx, &key, base, whole)? {
-                    return Ok(found.solution(Outcome::Shared));
+                    return Ok(taken(step, preimage, found, Outcome::Shared));
                 }
                 lock
             }
@@ -335,7 +343,7 @@ impl Solver<'_> {
         if !self.options.no_cache
             && let Some(found) = look_up(self.cx, &key, base, whole)?
         {
-            return Ok(found.solution(Outcome::Shared));
+            return Ok(taken(step, preimage, found, Outcome::Shared));
         }
         (self.sink)(Event::Started { step: step.id, at: self.now() });
         self.explain(step, &key, preimage);
@@ -363,6 +371,8 @@ impl Solver<'_> {
             outcome,
             millis: Some(millis),
             ran: Some(ran),
+            from: None,
+            unrecorded: None,
         })
     }
 
@@ -384,13 +394,35 @@ impl Solver<'_> {
     }
 }
 
+/// A step that need not run. What is from a cache is to be recorded here, with the preimage that only this side knows.
+fn taken(step: &Step, preimage: &Preimage, found: Found, outcome: Outcome) -> Solution {
+    let solution = found.solution(outcome);
+    let (Some(_), Some(key), Some(millis), Some(created)) =
+        (&solution.from, solution.key, solution.millis, solution.ran)
+    else {
+        return solution;
+    };
+    let record = StepRecord {
+        key,
+        layer: solution.layer,
+        tree: solution.rootfs.tree,
+        created,
+        millis,
+        label: step.label.clone(),
+        place: place(step),
+        preimage: preimage.parts().to_vec(),
+    };
+    Solution { unrecorded: Some(Arc::new(record)), ..solution }
+}
+
 fn source(rootfs: Rootfs) -> Solution {
     let outcome = Outcome::Cached;
-    Solution { rootfs, layer: None, created: None, key: None, outcome, millis: None, ran: None }
+    let (layer, created, key, millis, ran) = (None, None, None, None, None);
+    Solution { rootfs, layer, created, key, outcome, millis, ran, from: None, unrecorded: None }
 }
 
 /// Where a step stands: the bracketed head of its label, `[builder 2/5]`.
-fn place(step: &Step) -> String {
+pub fn place(step: &Step) -> String {
     step.label.split_inclusive(']').next().unwrap_or_default().to_owned()
 }
 

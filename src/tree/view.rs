@@ -4,7 +4,7 @@ use super::node::default_root;
 use super::{Node, NodeEntry, Rootfs, TreeError, Trees};
 use crate::base::fs::Context;
 use crate::base::root::Root;
-use crate::layer::Kind;
+use crate::layer::{Index, Kind};
 use crate::store::StoreError;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -24,6 +24,8 @@ pub struct View<'t> {
     rootfs: &'t Rootfs,
     /// The layer directories, bottom first, each opened when it is first asked.
     layers: Vec<OnceLock<Root>>,
+    /// What the layers hold that were only promised when they were first asked.
+    promised: Vec<OnceLock<Option<Index>>>,
 }
 
 /// Something found.
@@ -48,7 +50,9 @@ type Step = (Vec<u8>, Option<Found>);
 impl<'t> View<'t> {
     /// A view of `rootfs`.
     pub fn new(trees: &'t Trees<'t>, rootfs: &'t Rootfs) -> View<'t> {
-        View { trees, rootfs, layers: rootfs.layers.iter().map(|_| OnceLock::new()).collect() }
+        let layers = rootfs.layers.iter().map(|_| OnceLock::new()).collect();
+        let promised = rootfs.layers.iter().map(|_| OnceLock::new()).collect();
+        View { trees, rootfs, layers, promised }
     }
 
     /// What it shows.
@@ -165,7 +169,7 @@ impl<'t> View<'t> {
         };
         // The merged tree says that the file is there, so the topmost layer that has one at this path is where it is
         // from: a whiteout or an opaque directory above it would have hidden it from the tree, too.
-        for position in (0..self.layers.len()).rev() {
+        for position in self.having(&file.path) {
             let root = self.layer(position)?;
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
             let opened = match root.open_with(&file.path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
@@ -192,7 +196,7 @@ impl<'t> View<'t> {
     /// When something found was last modified: seconds and nanoseconds since the epoch. A tree does not hold that; the
     /// topmost layer that has the path does. The epoch itself for a root that no layer has.
     pub fn mtime(&self, found: &Found) -> Result<(i64, u32), TreeError> {
-        for position in (0..self.layers.len()).rev() {
+        for position in self.having(&found.path) {
             let root = self.layer(position)?;
             let flags = OFlags::PATH | OFlags::NOFOLLOW;
             let opened = match root.open_with(&found.path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
@@ -204,6 +208,23 @@ impl<'t> View<'t> {
             return Ok((stat.st_mtime, stat.st_mtime_nsec as u32));
         }
         Ok((0, 0))
+    }
+
+    /// The layers that may have a path, topmost first: a promised one that has not is not fetched to find that out.
+    fn having<'v>(&'v self, path: &'v [u8]) -> impl Iterator<Item = usize> + 'v {
+        (0..self.layers.len()).rev().filter(move |position| self.may_have(*position, path))
+    }
+
+    fn may_have(&self, position: usize, path: &[u8]) -> bool {
+        let store = self.trees.store();
+        if path.is_empty() || !store.has_promises() || self.layers[position].get().is_some() {
+            return true;
+        }
+        let index = self.promised[position].get_or_init(|| {
+            let bytes = store.promised_index(&self.rootfs.layers[position])?;
+            Index::decode(&bytes).ok()
+        });
+        index.as_ref().is_none_or(|index| index.get(path).is_some())
     }
 
     fn layer(&self, position: usize) -> Result<&Root, TreeError> {

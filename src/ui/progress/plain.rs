@@ -56,7 +56,7 @@ impl<W: Write + Send> Renderer for Plain<W> {
             Event::Missed { step, reason } => {
                 self.line(number(*step), &format!("MISS {}", sanitize::line(&reason.to_string())));
             }
-            Event::Finished { step, outcome, millis, .. } => {
+            Event::Finished { step, outcome, millis, from, .. } => {
                 self.output(*step, &lines, now);
                 let known = self.state.step(*step);
                 if known.started.is_none() && *outcome != Outcome::Cancelled {
@@ -64,13 +64,14 @@ impl<W: Write + Send> Renderer for Plain<W> {
                     self.line(number(*step), &label);
                 }
                 let took = seconds(Duration::from_millis(*millis));
-                let text = match outcome {
-                    Outcome::Cached => "CACHED".to_owned(),
-                    Outcome::Shared => format!("SHARED {took} (another build ran it)"),
-                    Outcome::Ran => format!("DONE {took}"),
-                    Outcome::Same => format!("DONE {took} (same result as before)"),
-                    Outcome::Failed => format!("ERROR {took}"),
-                    Outcome::Cancelled => "CANCELED".to_owned(),
+                let text = match (outcome, from) {
+                    (Outcome::Cached, Some(from)) => format!("CACHED (from {})", sanitize::line(from)),
+                    (Outcome::Cached, None) => "CACHED".to_owned(),
+                    (Outcome::Shared, _) => format!("SHARED {took} (another build ran it)"),
+                    (Outcome::Ran, _) => format!("DONE {took}"),
+                    (Outcome::Same, _) => format!("DONE {took} (same result as before)"),
+                    (Outcome::Failed, _) => format!("ERROR {took}"),
+                    (Outcome::Cancelled, _) => "CANCELED".to_owned(),
                 };
                 self.line(number(*step), &text);
             }
@@ -116,6 +117,7 @@ mod tests {
             key: None,
             layer: None,
             millis,
+            from: None,
         };
         let output = |text: &str| Event::Output { step: StepId(1), stream: 1, text: text.into() };
         for (event, at) in [

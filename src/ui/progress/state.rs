@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(output(&mut state, "1m!\n"), ["two!"]);
         output(&mut state, "no end");
         let outcome = Outcome::Failed;
-        let end = Event::Finished { step: StepId(0), at: 0, outcome, key: None, layer: None, millis: 0 };
+        let end = Event::Finished { step: StepId(0), at: 0, outcome, key: None, layer: None, millis: 0, from: None };
         assert_eq!(state.apply(&end, Instant::now()), ["no end"]);
         assert_eq!(state.failures(), "--- output of \none\ntwo!\nno end\n---\n");
     }

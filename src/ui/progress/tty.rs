@@ -130,12 +130,13 @@ impl Renderer for Tty {
     fn event(&mut self, event: &Event, now: Instant) {
         self.state.apply(event, now);
         match event {
-            Event::Finished { step, outcome, millis, .. } => {
+            Event::Finished { step, outcome, millis, from, .. } => {
                 let label = self.state.step(*step).label.clone();
+                let from = from.as_ref().map_or(String::new(), |from| format!(" (from {})", sanitize::line(from)));
                 let took = seconds(Duration::from_millis(*millis));
                 let (done, faint) = (Style::new().green(), Style::new().cyan());
                 match outcome {
-                    Outcome::Cached => self.fold("CACHED", faint, &label),
+                    Outcome::Cached => self.fold("CACHED", faint, &(label + &from)),
                     Outcome::Shared => self.fold("SHARED", faint, &label),
                     Outcome::Ran => self.fold(&took, done, &label),
                     Outcome::Same => self.fold(&took, done, &format!("{label} (same result as before)")),
