@@ -11,6 +11,7 @@ mod damage;
 mod env;
 mod examples;
 mod fuzz;
+mod lock;
 mod mounts;
 mod registry;
 mod remote;
@@ -30,6 +31,7 @@ fn main() {
     trials.extend(tidy::trials());
     trials.extend(sandbox::trials());
     trials.extend(registry::trials());
+    trials.extend(lock::trials());
     trials.extend(attest::trials());
     trials.extend(containers::trials());
     trials.extend(mounts::trials());

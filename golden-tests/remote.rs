@@ -296,7 +296,7 @@ fn names() -> Result<(), Failed> {
 }
 
 /// Runs a script in which `git` has a name and makes the same commits every time.
-fn script(place: &Place, text: &str) -> Result<(), Failed> {
+pub fn script(place: &Place, text: &str) -> Result<(), Failed> {
     let mut command = place.command("/bin/sh");
     command.args(["-ec", text]).env("GIT_CONFIG_GLOBAL", "/dev/null");
     for role in ["AUTHOR", "COMMITTER"] {
@@ -307,7 +307,7 @@ fn script(place: &Place, text: &str) -> Result<(), Failed> {
 }
 
 /// Two repositories: `sub`, and `x` with a tag `v1`, a branch `side` and, where `module` is an address, a submodule.
-fn repositories(place: &Place, module: &str) -> Result<(), Failed> {
+pub fn repositories(place: &Place, module: &str) -> Result<(), Failed> {
     script(
         place,
         &format!(
@@ -324,10 +324,11 @@ fn repositories(place: &Place, module: &str) -> Result<(), Failed> {
 }
 
 /// A git daemon, killed when it is dropped.
-struct Daemon(Child, String);
+pub struct Daemon(Child, pub String);
 
 impl Daemon {
-    fn start(dir: &Path, port: u16) -> Result<Daemon, Failed> {
+    /// Serves the repositories below a directory.
+    pub fn start(dir: &Path, port: u16) -> Result<Daemon, Failed> {
         let child = Command::new("git")
             .args(["daemon", "--export-all", "--reuseaddr", "--listen=127.0.0.1"])
             .args([format!("--port={port}"), format!("--base-path={}", dir.display())])
@@ -357,7 +358,7 @@ impl Drop for Daemon {
     }
 }
 
-fn free_port() -> Result<u16, Failed> {
+pub fn free_port() -> Result<u16, Failed> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
@@ -406,7 +407,7 @@ fn git() -> Result<(), Failed> {
     contains(&refused(&place, 4, "ADD file:///etc/passwd /x")?, "error[")
 }
 
-fn script_output(place: &Place, text: &str) -> Result<String, Failed> {
+pub fn script_output(place: &Place, text: &str) -> Result<String, Failed> {
     let output = place.command("/bin/sh").args(["-ec", text]).output()?;
     check(&["git"], &output)?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())

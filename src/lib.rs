@@ -22,3 +22,4 @@ pub mod solver;
 pub mod store;
 pub mod tree;
 pub mod ui;
+pub mod vendor;

@@ -4,6 +4,7 @@ mod bases;
 mod caching;
 mod failure;
 mod image;
+pub mod inputs;
 mod output;
 pub mod recall;
 mod request;
@@ -92,6 +93,17 @@ pub enum BuildError {
     Interrupted,
 }
 
+impl BuildError {
+    /// Adds a fact and a way out to what is told of a failed step.
+    fn with_notes(mut self, told: Option<(String, String)>) -> BuildError {
+        if let (BuildError::Step { diagnostic, .. }, Some((note, help))) = (&mut self, told) {
+            diagnostic.notes.push(note);
+            diagnostic.help.push(help);
+        }
+        self
+    }
+}
+
 fn name(diagnostics: &[Diagnostic]) -> &str {
     diagnostics.iter().find_map(|d| d.source.as_ref()).map_or("the Dockerfile", Source::name)
 }
@@ -131,7 +143,10 @@ pub fn build(request: &BuildRequest, sink: &Sink<'_>) -> Result<Vec<BuildResult>
     contexts.save()?;
     let kept = keep_scene(&store, request, &lowered.graph, &solved);
     let remembered = recall::remember(&store, project, options.last.as_ref(), solved.steps, &lowered);
-    let solutions = solved.result.map_err(|error| failure::of_step(error, &lowered))?;
+    let solutions = solved.result.map_err(|error| {
+        let told = inputs::blame(&error, &lowered.graph, &request.targets);
+        failure::of_step(error, &lowered).with_notes(told)
+    })?;
     remembered?;
     kept?;
     caching::record(&store, &solutions)?;

@@ -5,8 +5,9 @@ use super::caching::CachingArgs;
 use super::check;
 use super::context::{self, Place};
 use super::failure::Failure;
+use super::inputs::InputArgs;
 use super::manifest::{self, ManifestArgs};
-use super::secret::SecretArg;
+use super::secret::{self, SecretArg};
 use super::values::{self, Annotations, EPOCH, KeyMaybeValue, Right, SshArg, network, output};
 use crate::base::fs;
 use crate::graph::Network;
@@ -79,6 +80,10 @@ pub struct BuildArgs {
     /// When to pull the images that FROM and --from name
     #[arg(long, value_enum, value_name = "WHEN", env = "RBUILD_PULL", hide_env_values = true, default_value_t = Pull::Missing)]
     pub pull: Pull,
+
+    /// Where images, files and commits come from.
+    #[command(flatten)]
+    pub inputs: InputArgs,
 
     /// Run every step, whatever the store holds
     #[arg(long)]
@@ -165,6 +170,7 @@ pub fn run(args: &BuildArgs, session: &Session) -> Result<(), Failure> {
     }
     session.enter_to_write()?;
     // A signal ends the process while it waits for standard input.
+    args.inputs.go_offline();
     let watched = is_remote.then(|| session.watch());
     let cancel = watched.clone().unwrap_or_default();
     let secrets = args.secrets()?;
@@ -208,7 +214,7 @@ impl BuildArgs {
 
     /// The values of `--secret`, by id.
     pub fn secrets(&self) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
-        self.secrets.iter().map(|secret| Ok((secret.id.clone(), secret.read()?))).collect()
+        Ok(secret::read_all(&self.secrets)?)
     }
 
     /// All that a build is told.
@@ -238,6 +244,7 @@ impl BuildArgs {
     /// What is to be built.
     fn target(&self, place: &Place, session: &Session) -> Result<Target, Failure> {
         let mut target = self.manifest.target_for(place.dockerfile.clone(), place.context.clone(), session)?;
+        target.inputs = self.inputs.policy(target.inputs)?;
         target.tags = self.tags.clone();
         target.labels = self.labels.iter().filter_map(KeyMaybeValue::resolve).collect();
         target.allow_insecure = self.allow.contains(&Right::SecurityInsecure);

@@ -149,7 +149,7 @@ fn failure(error: OpError) -> Failure {
         OpError::Input { code, message, notes, help, .. } => {
             let exit = match code {
                 "remote-failed" => Code::Network,
-                "remote-not-found" | "git-missing" => Code::NotFound,
+                "remote-not-found" | "git-missing" | "offline-missing" => Code::NotFound,
                 _ => Code::Step,
             };
             let told = notes.into_iter().fold(message, |text, note| format!("{text}; {note}"));

@@ -46,7 +46,7 @@ Exit codes:
   0    done
   1    a step or a container failed
   2    wrong usage: a flag, an argument, the configuration
-  3    the Dockerfile is not valid
+  3    the Dockerfile is not valid, or its lock file is out of date
   4    something named was not found: an image, a file, a stage
   5    this host cannot give the sandbox what it needs
   6    the store is damaged, locked or not writable

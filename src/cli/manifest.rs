@@ -2,7 +2,7 @@
 
 use super::failure::{Code, Failure};
 use super::values::{ContextArg, ContextSource, KeyMaybeValue};
-use super::{Session, address};
+use super::{Session, address, inputs};
 use crate::base::fs::{self, Context};
 use crate::graph::Remote;
 use crate::pipeline::{BuildContext, DockerfileInput, Origin, Target};
@@ -54,6 +54,7 @@ impl ManifestArgs {
             stage: self.target.clone(),
             build_args: self.build_args.iter().filter_map(KeyMaybeValue::resolve).collect(),
             network: session.config.network.unwrap_or_default(),
+            inputs: inputs::usual(&dockerfile)?,
             ..Target::new(dockerfile, context)
         })
     }

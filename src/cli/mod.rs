@@ -20,10 +20,12 @@ mod graph;
 mod history;
 mod images;
 mod import;
+mod inputs;
 mod inspect;
 mod interrupt;
 mod listing;
 mod load;
+mod lock;
 mod login;
 mod man;
 mod manifest;
@@ -41,6 +43,7 @@ mod shell;
 mod tag;
 mod upkeep;
 mod values;
+mod vendor;
 mod version;
 mod why;
 
@@ -98,6 +101,12 @@ enum Command {
     /// Tell what a build would do: which steps would run, why, and how long that takes
     #[command(after_help = plan::HELP)]
     Plan(Box<plan::PlanArgs>),
+    /// Write down which images, files and commits the names in a Dockerfile stand for
+    #[command(after_help = lock::HELP)]
+    Lock(lock::LockArgs),
+    /// Collect all that a build fetches in a directory, to build from it without a network
+    #[command(after_help = vendor::HELP)]
+    Vendor(vendor::VendorArgs),
     /// Tell why the steps of the last build had to run
     Why(why::WhyArgs),
     /// Run a container in the foreground
@@ -287,6 +296,8 @@ fn dispatch(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
         Command::Fmt(args) => fmt::run(args)?,
         Command::Graph(args) => graph::run(args, &session)?,
         Command::Plan(args) => plan::run(args, &session)?,
+        Command::Lock(args) => lock::run(args, &session)?,
+        Command::Vendor(args) => vendor::run(args, &session)?,
         Command::Why(args) => why::run(args, &session)?,
         Command::Run(args) => return run::run(args, &session),
         Command::Shell(args) => return shell::run(args, &session),

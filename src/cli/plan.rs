@@ -42,10 +42,16 @@ pub fn run(args: &PlanArgs, session: &Session) -> Result<(), Failure> {
         manifest::check_context(&args.build.context, false)?;
     }
     session.enter()?;
+    args.build.inputs.go_offline();
     let secrets = args.build.secrets()?;
     let file = args.build.manifest.file.as_deref();
     let place = context::prepare(&args.build.context, file, &secrets, session, &Cancel::new())?;
-    let request = args.build.request(&place, secrets, session)?;
+    let mut request = args.build.request(&place, secrets, session)?;
+    // Nobody is asked now, and nothing put into the store.
+    for target in &mut request.targets {
+        target.inputs.locked = false;
+        target.inputs.vendor = None;
+    }
     let warn = |event: Event| {
         if let Event::Diagnostic { diagnostic } = event {
             report::warnings(&[diagnostic]);

@@ -2,6 +2,7 @@
 
 use crate::base::fs::{self, Context};
 use crate::base::{IoError, text};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -51,6 +52,14 @@ pub enum SecretError {
         /// The id.
         id: String,
     },
+}
+
+/// The values of several secrets, by id.
+///
+/// # Errors
+/// One of them can't be read.
+pub fn read_all(secrets: &[SecretArg]) -> Result<BTreeMap<String, Vec<u8>>, SecretError> {
+    secrets.iter().map(|secret| Ok((secret.id.clone(), secret.read()?))).collect()
 }
 
 impl SecretArg {

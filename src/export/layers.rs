@@ -54,7 +54,7 @@ pub fn layer_blob(
 }
 
 /// Copies to the end, asking now and then whether to stop. `place` is what a failed read names.
-pub(super) fn copy(from: &mut dyn Read, to: &mut dyn Write, place: &Path, cancel: &Cancel) -> Result<u64, ExportError> {
+pub fn copy(from: &mut dyn Read, to: &mut dyn Write, place: &Path, cancel: &Cancel) -> Result<u64, ExportError> {
     let mut buffer = vec![0; 256 << 10];
     let mut copied = 0;
     loop {

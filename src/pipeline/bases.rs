@@ -1,5 +1,10 @@
-//! The images that FROM, `COPY --from` and mounts name: from the store, pulled where `--pull` says so.
+//! The images that FROM, `COPY --from` and mounts name: from the store, pulled where `--pull` says so, and those that the
+//! lock file names where there is one.
 
+mod locked;
+
+use super::inputs::{InputPolicy, open_vendored};
+use super::{BuildError, BuildRequest};
 use crate::base::Cancel;
 use crate::dockerfile::lower::{BaseImage, Images, NotFound};
 use crate::export::{StoredImages, images};
@@ -7,6 +12,7 @@ use crate::image::{Platform, Reference};
 use crate::registry::{self, Keyring, RegistryError, Settings};
 use crate::solver::{Sink, event::Event};
 use crate::store::Store;
+use crate::vendor::Vendored;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -36,22 +42,43 @@ pub struct Pulling {
     pub keyring: Keyring,
 }
 
-/// The images of a build.
+/// The images of a target.
 pub(super) struct Bases<'b> {
     store: &'b Store,
     stored: StoredImages<'b>,
     pulling: &'b Pulling,
+    policy: &'b InputPolicy,
+    vendored: Option<Vendored>,
     cancel: &'b Cancel,
     sink: &'b Sink<'b>,
     began: Instant,
-    /// Names that were pulled or tried: once in a build is enough.
-    asked: Mutex<HashSet<String>>,
+    asked: &'b Asked,
+}
+
+/// Names that were pulled or tried: once in a build is enough.
+#[derive(Debug, Default)]
+pub(super) struct Asked(Mutex<HashSet<String>>);
+
+impl Asked {
+    /// Whether nobody has asked for this name yet; somebody has from now on.
+    fn first(&self, name: &Reference) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string())
+    }
 }
 
 impl<'b> Bases<'b> {
-    pub fn new(store: &'b Store, pulling: &'b Pulling, cancel: &'b Cancel, sink: &'b Sink<'b>) -> Bases<'b> {
+    /// The images of a target with this policy; `asked` is that of the whole build.
+    pub fn new(
+        store: &'b Store,
+        request: &'b BuildRequest,
+        policy: &'b InputPolicy,
+        asked: &'b Asked,
+        sink: &'b Sink<'b>,
+    ) -> Result<Bases<'b>, BuildError> {
+        let BuildRequest { pulling, cancel, .. } = request;
         let stored = StoredImages::new(store);
-        Bases { store, stored, pulling, cancel, sink, began: Instant::now(), asked: Mutex::default() }
+        let vendored = open_vendored(policy, store, cancel)?;
+        Ok(Bases { store, stored, pulling, policy, vendored, cancel, sink, began: Instant::now(), asked })
     }
 
     fn tell(&self, what: &str) {
@@ -69,8 +96,24 @@ impl<'b> Bases<'b> {
 
 impl Images for Bases<'_> {
     fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
+        let parsed = reference.parse::<Reference>();
+        if let Ok(name) = &parsed
+            && (self.policy.locked || self.policy.image(name).is_some())
+        {
+            return self.find_locked(reference, name);
+        }
         let stored = self.stored.find(reference);
-        let Ok(name) = reference.parse::<Reference>() else { return stored };
+        let Ok(name) = parsed else { return stored };
+        if stored.is_err()
+            && let Some(manifest) = self.take_vendored(&name, None)?
+        {
+            let pinned = Reference { digest: Some(manifest), ..name };
+            let found = self.stored.find(&pinned.to_string());
+            return found.map(|found| BaseImage { reference: reference.to_owned(), ..found });
+        }
+        if self.policy.offline {
+            return stored.map_err(|missing| self.offline(reference, missing));
+        }
         let pinned = name.digest.is_some();
         let wanted = match self.pulling.when {
             Pull::Never => false,
@@ -78,8 +121,7 @@ impl Images for Bases<'_> {
             // What a digest names does not change.
             Pull::Always | Pull::Newer => stored.is_err() || !pinned,
         };
-        let first = || self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string());
-        if !wanted || !first() {
+        if !wanted || !self.asked.first(&name) {
             return stored;
         }
         // Known by an ID, or as podman has it under localhost: no registry has that.

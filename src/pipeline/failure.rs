@@ -3,6 +3,7 @@
 use super::BuildError;
 use super::targets::Lowered;
 use crate::diag::{Diagnostic, Source, Span};
+use crate::graph::StepId;
 use crate::ops::OpError;
 use crate::solver::SolveError;
 
@@ -13,6 +14,18 @@ pub(super) fn of_step(error: SolveError, lowered: &Lowered) -> BuildError {
     }
     let source = lowered.source(error.step);
     let instruction = lowered.graph.step(error.step).span.unwrap_or_default();
+    pointed(error, instruction, source)
+}
+
+/// The same for a source on the network that is looked at before its graph is solved.
+pub(super) fn of_source(error: OpError, label: String, instruction: Span, source: &Source) -> BuildError {
+    if matches!(error, OpError::Cancelled) {
+        return BuildError::Interrupted;
+    }
+    pointed(SolveError { step: StepId(0), label, error: error.into() }, instruction, source)
+}
+
+fn pointed(error: SolveError, instruction: Span, source: &Source) -> BuildError {
     let mut diagnostic = match &*error.error {
         OpError::Input { code, message, notes, help, subject } => {
             let span = subject.as_deref().and_then(|word| find(source, instruction, word)).unwrap_or(instruction);

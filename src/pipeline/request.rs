@@ -1,5 +1,6 @@
 //! What a build is told: its targets, and what they share.
 
+use super::inputs::InputPolicy;
 use super::{Caching, Output, Pulling};
 use crate::base::Cancel;
 use crate::cache;
@@ -68,6 +69,8 @@ pub struct Target {
     pub network: Network,
     /// `--allow security.insecure`.
     pub allow_insecure: bool,
+    /// What its lock file says, `--locked`, `--offline`, `--vendor`.
+    pub inputs: InputPolicy,
     /// `-t`, in order.
     pub tags: Vec<String>,
     /// `-o`, `--push`.
@@ -123,6 +126,7 @@ impl Target {
             labels: BTreeMap::new(),
             network: Network::default(),
             allow_insecure: false,
+            inputs: InputPolicy::default(),
             tags: Vec::new(),
             outputs: Vec::new(),
             cache_to: Vec::new(),

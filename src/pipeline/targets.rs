@@ -1,7 +1,7 @@
 //! The targets of a build as one graph: each file is lowered for each platform of its target, and what two of them do
 //! alike is one step.
 
-use super::{BuildError, BuildRequest, Origin, Target, bases, warn};
+use super::{BuildError, BuildRequest, Origin, Target, bases, inputs, warn};
 use crate::diag::{Diagnostic, Source};
 use crate::dockerfile::check::{Depth, check};
 use crate::dockerfile::lower::{self, ContextTarget, NamedContext, Template};
@@ -74,11 +74,12 @@ pub(super) fn lower(
     sink: &solver::Sink<'_>,
 ) -> Result<Lowered, BuildError> {
     let specs = self::contexts(&request.targets);
-    let images = bases::Bases::new(store, &request.pulling, &request.cancel, sink);
+    let asked = bases::Asked::default();
     let mut graph = Graph { contexts: specs.iter().map(|spec| spec.name.clone()).collect(), ..Graph::default() };
     let mut lowered = Lowered { graph: Graph::default(), images: Vec::new(), sources: Vec::new() };
     let mut told = Told::default();
     for (target, file) in request.targets.iter().zip(files) {
+        let images = bases::Bases::new(store, request, &target.inputs, &asked, sink)?;
         let mut variants = Vec::new();
         for platform in target.all_platforms() {
             let options = lower::Options {
@@ -100,6 +101,8 @@ pub(super) fn lower(
                 return Err(BuildError::Dockerfile(errors));
             }
             result.warnings.extend(warnings);
+            let new = options.graph.steps.len();
+            result.warnings.extend(inputs::settle(&mut result.graph.steps[new..], request, target, file, store)?);
             result.warnings.sort_by_key(|d| d.labels.first().map(|label| label.span));
             warn(told.unseen(result.warnings), sink);
             graph = result.graph;

@@ -4,12 +4,12 @@
 //! same wherever it is fetched: modes 0644 and 0755, owner 0:0, the time of the commit.
 
 use super::run::{Git, Protocols, Said};
-use super::{Answer, Fetcher, failed, not_found};
+use super::{Answer, Fetcher, failed, not_found, offline};
 use crate::base::fs::Context as _;
 use crate::base::root::Root;
 use crate::graph::remote::redacted;
 use crate::graph::{GitSource, Remote};
-use crate::net::Url;
+use crate::net::{self, Url};
 use crate::ops::{OpError, Written};
 use base64::Engine as _;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
@@ -48,6 +48,7 @@ fn is_commit(text: &str) -> bool {
 
 /// Asks the server what a reference is.
 fn ask(fetcher: &Fetcher<'_>, source: &GitSource, remote: &Remote, reference: Option<&str>) -> Result<String, OpError> {
+    refuse_offline(source, remote)?;
     let dir = fetcher.store.temp_dir()?;
     let git = Git::new(fetcher, dir.path(), header(fetcher, source))?;
     let peeled = reference.map(|r| format!("{r}^{{}}"));
@@ -108,9 +109,15 @@ fn header(fetcher: &Fetcher<'_>, source: &GitSource) -> Option<(String, String)>
     Some((format!("http.{origin}.extraheader"), format!("Authorization: {value}")))
 }
 
+/// A repository of this machine is no matter of the network.
+fn refuse_offline(source: &GitSource, remote: &Remote) -> Result<(), OpError> {
+    if net::is_offline() && !source.local { Err(offline(remote)) } else { Ok(()) }
+}
+
 /// Fetches a commit and takes its files.
 pub(super) fn fetch(fetcher: &Fetcher<'_>, source: &GitSource, commit: &str) -> Result<Answer, OpError> {
     let remote = Remote::Git(source.clone());
+    refuse_offline(source, &remote)?;
     let dir = fetcher.store.temp_dir()?;
     let git = Git::new(fetcher, dir.path(), header(fetcher, source))?;
     let must = |said: Said| if said.success { Ok(said.out) } else { Err(failed(&remote, said.reason)) };

@@ -7,7 +7,7 @@ use crate::base::{Digest, Hasher, clock};
 use crate::graph::{HttpSource, Remote};
 use crate::layer::compress;
 use crate::layer::tar_in::{self, ApplyError};
-use crate::net::{Method, Payload, Request, Response, Url};
+use crate::net::{self, Method, Payload, Request, Response, Url};
 use crate::ops::{OpError, Written};
 use rustix::fs::{Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use std::collections::HashMap;
@@ -29,6 +29,9 @@ pub(super) fn fetch(
     }
     // What is known is not what is wanted: there is nothing to confirm.
     let known = known.filter(|_| source.checksum.is_none());
+    if known.is_some() && net::is_offline() {
+        return Ok(Answer::Known);
+    }
     let url = Url::parse(&source.url).map_err(|e| failed(&remote, e))?;
     let request = Request {
         method: Method::Get,
@@ -46,7 +49,16 @@ pub(super) fn fetch(
         200 if known.is_some_and(|k| same_tag(k, &response)) => Ok(Answer::Known),
         200 => {
             started();
-            let (written, facts) = store(fetcher, source, &remote, response)?;
+            let length = response.header("content-length").and_then(|text| text.parse::<u64>().ok());
+            if length.is_some_and(|length| length > MAX_BYTES) {
+                return Err(too_large(&remote));
+            }
+            let header = |name: &str| response.header(name).map(str::to_owned);
+            let (etag, modified) = (header("etag"), header("last-modified"));
+            let mut body = response.body;
+            let mut next = || body.chunk().map_err(|e| not_reached(&remote, e));
+            let arriving = Arriving { next: &mut next, etag, modified };
+            let (written, facts) = store(fetcher, source, &remote, arriving)?;
             Ok(Answer::New(written, facts))
         }
         status @ (404 | 410) => Err(not_found(&remote, format!("the server answers {}", described(status)))),
@@ -103,27 +115,36 @@ fn authorization(fetcher: &Fetcher<'_>, url: &Url) -> Option<String> {
     })
 }
 
-/// Writes the body to a directory that becomes the layer.
-fn store(
+fn too_large(remote: &Remote) -> OpError {
+    failed(remote, format!("it is larger than {} GiB", MAX_BYTES >> 30))
+}
+
+/// A file on its way.
+pub(super) struct Arriving<'a> {
+    /// Its next bytes; `None` at the end.
+    pub next: &'a mut dyn FnMut() -> Result<Option<Vec<u8>>, OpError>,
+    /// The header fields of these names.
+    pub etag: Option<String>,
+    pub modified: Option<String>,
+}
+
+/// Writes the contents to a directory that becomes the layer.
+pub(super) fn store(
     fetcher: &Fetcher<'_>,
     source: &HttpSource,
     remote: &Remote,
-    mut response: Response,
+    arriving: Arriving<'_>,
 ) -> Result<(Written, Facts), OpError> {
-    let length = response.header("content-length").and_then(|text| text.parse::<u64>().ok());
-    let too_large = || failed(remote, format!("it is larger than {} GiB", MAX_BYTES >> 30));
-    if length.is_some_and(|length| length > MAX_BYTES) {
-        return Err(too_large());
-    }
+    let Arriving { next, etag, modified } = arriving;
     let dir = fetcher.store.temp_dir()?;
     let (fs, body) = (dir.path().join("fs"), dir.path().join("body"));
     std::fs::create_dir(&fs).at("create directory", &fs)?;
     let mut file = File::options().read(true).write(true).create_new(true).open(&body).at("create", &body)?;
     let mut hasher = Hasher::new();
-    while let Some(chunk) = response.body.chunk().map_err(|e| not_reached(remote, e))? {
+    while let Some(chunk) = next()? {
         hasher.update(&chunk);
         if hasher.len() > MAX_BYTES {
-            return Err(too_large());
+            return Err(too_large(remote));
         }
         file.write_all(&chunk).at("write", &body)?;
     }
@@ -135,7 +156,6 @@ fn store(
             .note(format!("found    {content} ({size} bytes)"))
             .about(expected.to_string()));
     }
-    let modified = response.header("last-modified").map(str::to_owned);
     let known = if source.unpack {
         unpack(fetcher, remote, &mut file, &fs)?
     } else {
@@ -145,9 +165,13 @@ fn store(
         HashMap::from([(source.name.clone().into_bytes(), content)])
     };
     rustix::fs::chmod(&fs, Mode::from_raw_mode(0o755)).at("set permissions of", &fs)?;
-    let mut facts = vec![("content".to_owned(), content.to_string())];
-    let etag = response.header("etag").map(str::to_owned);
-    facts.extend([("etag", etag), ("last-modified", modified)].into_iter().filter_map(|(n, v)| Some((n.into(), v?))));
+    let facts = [
+        ("content", Some(content.to_string())),
+        ("size", Some(size.to_string())),
+        ("etag", etag),
+        ("last-modified", modified),
+    ];
+    let facts = facts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     Ok((Written { dir, fs, known }, facts))
 }
 

@@ -4,6 +4,7 @@
 //! repository's commit), so that the next build asks only whether it is still the same, and asks nothing where the
 //! Dockerfile itself says what it must be. What copies from it is keyed by the files, not by the address.
 
+mod adopt;
 mod git;
 mod http;
 mod run;
@@ -13,7 +14,7 @@ use super::{OpError, Written};
 use crate::base::lock::Lock;
 use crate::base::{Cancel, Digest, Hasher, clock};
 use crate::graph::{GitSource, HttpSource, Remote};
-use crate::net::{Client, NetError};
+use crate::net::{self, Client, NetError};
 use crate::store::Store;
 use crate::store::layers::LayerInfo;
 use crate::store::steps::StepRecord;
@@ -55,6 +56,25 @@ pub struct Fetched {
     pub millis: u64,
     /// When that was, seconds since the epoch.
     pub ran: i64,
+    /// What is known of it beside the files.
+    facts: Facts,
+}
+
+impl Fetched {
+    /// Of a file: its sha256.
+    pub fn digest(&self) -> Option<Digest> {
+        fact(&self.facts, "content")?.parse().ok()
+    }
+
+    /// Of a file: its sha256 and its length in bytes, if that was noted when it was fetched.
+    pub fn content(&self) -> Option<(Digest, u64)> {
+        Some((self.digest()?, fact(&self.facts, "size")?.parse().ok()?))
+    }
+
+    /// Of a file: when the server says that it was last modified, as it says it (RFC 9110, 5.6.7).
+    pub fn modified(&self) -> Option<&str> {
+        fact(&self.facts, "last-modified")
+    }
 }
 
 /// How a source came to be in the store.
@@ -70,6 +90,10 @@ pub enum How {
 
 /// What a record says beside the layer: named values.
 type Facts = Vec<(String, String)>;
+
+fn fact<'f>(facts: &'f Facts, name: &str) -> Option<&'f str> {
+    facts.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+}
 
 /// The outcome of asking for a source.
 enum Answer {
@@ -89,7 +113,12 @@ struct Record {
 
 impl Record {
     fn fact(&self, name: &str) -> Option<&str> {
-        self.facts.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        fact(&self.facts, name)
+    }
+
+    fn fetched(self, key: Digest) -> Fetched {
+        let Record { layer, facts, millis, ran } = self;
+        Fetched { layer, how: How::Known, key, millis, ran, facts }
     }
 }
 
@@ -103,6 +132,12 @@ impl Fetcher<'_> {
     pub fn fetch(&self, remote: &Remote, started: &dyn Fn()) -> Result<Fetched, OpError> {
         match remote {
             Remote::Http(source) => {
+                if let Some(checksum) = &source.checksum {
+                    let key = key_of(&content_parts(source, &checksum.to_string()));
+                    if let Some(known) = record(self.store, &key)?.filter(|_| self.may_recall()) {
+                        return Ok(known.fetched(key));
+                    }
+                }
                 self.remembered(remote, &http_parts(source), |known| http::fetch(self, source, known, started))
             }
             Remote::Git(source) => {
@@ -118,40 +153,73 @@ impl Fetcher<'_> {
         }
     }
 
+    /// The commit that a source means now; nothing is asked where the source says so itself.
+    ///
+    /// # Errors
+    /// As [`Fetcher::fetch`].
+    pub fn commit(&self, source: &GitSource) -> Result<String, OpError> {
+        git::resolve(self, source)
+    }
+
+    /// Whether what is known will do: also for who wants it anew, where nothing can be fetched.
+    fn may_recall(&self) -> bool {
+        !self.fresh || net::is_offline()
+    }
+
     fn remembered(
         &self,
         remote: &Remote,
-        parts: &[(&str, &str)],
+        parts: &[(&'static str, &str)],
         ask: impl FnOnce(Option<&Record>) -> Result<Answer, OpError>,
     ) -> Result<Fetched, OpError> {
         let key = key_of(parts);
         let _lock = self.lock(&key)?;
-        let record = record(self.store, &key)?.filter(|_| !self.fresh);
+        let record = record(self.store, &key)?.filter(|_| self.may_recall());
         let begin = Instant::now();
         let (written, facts) = match (ask(record.as_ref())?, record) {
-            (Answer::Known, Some(Record { layer, millis, ran, .. })) => {
-                return Ok(Fetched { layer, how: How::Known, key, millis, ran });
-            }
+            (Answer::Known, Some(record)) => return Ok(record.fetched(key)),
             (Answer::New(written, facts), _) => (written, facts),
             // Only a record can be confirmed.
             (Answer::Known, None) => return Err(failed(remote, "the server says that nothing has changed")),
         };
+        let mut keys = vec![parts.to_vec()];
+        // Also by what it is: the address may give something else by the time this is wanted again.
+        if let (Remote::Http(source), Some(content)) = (remote, fact(&facts, "content")) {
+            keys.push(content_parts(source, content));
+        }
         let (layer, new) = publish(self.store, written, None, self.cancel)?;
-        let (millis, ran) = (begin.elapsed().as_millis() as u64, clock::now());
-        let shown = parts.iter().map(|(name, value)| ((*name).to_owned(), crate::graph::remote::redacted(value)));
+        let millis = begin.elapsed().as_millis() as u64;
+        let ran = self.keep(remote, &keys, &layer, &facts, millis)?;
+        Ok(Fetched { layer, how: if new { How::New } else { How::Same }, key, millis, ran, facts })
+    }
+
+    /// Keeps a record of a source under each of the keys; the time it is dated with.
+    fn keep(
+        &self,
+        remote: &Remote,
+        keys: &[Parts<'_>],
+        layer: &LayerInfo,
+        facts: &Facts,
+        millis: u64,
+    ) -> Result<i64, OpError> {
         let trees = Trees::new(self.store);
         let tree = trees.push(&Rootfs { layers: Vec::new(), tree: Trees::empty() }, &layer.diff_id)?.tree;
-        self.store.put_step(&StepRecord {
-            key,
-            layer: Some(layer.diff_id),
-            tree,
-            created: ran,
-            millis,
-            label: format!("fetch {remote}"),
-            place: format!("fetch {}", key.short()),
-            preimage: shown.chain(facts).collect(),
-        })?;
-        Ok(Fetched { layer, how: if new { How::New } else { How::Same }, key, millis, ran })
+        let ran = clock::now();
+        for parts in keys {
+            let key = key_of(parts);
+            let shown = parts.iter().map(|(name, value)| ((*name).to_owned(), crate::graph::remote::redacted(value)));
+            self.store.put_step(&StepRecord {
+                key,
+                layer: Some(layer.diff_id),
+                tree,
+                created: ran,
+                millis,
+                label: format!("fetch {remote}"),
+                place: format!("fetch {}", key.short()),
+                preimage: shown.chain(facts.iter().cloned()).collect(),
+            })?;
+        }
+        Ok(ran)
     }
 
     /// Waits for another process that fetches the same, which may take long.
@@ -192,6 +260,11 @@ pub enum Recalled {
 pub fn recall(store: &Store, remote: &Remote) -> Result<Recalled, OpError> {
     let (known, certain) = match remote {
         Remote::Http(source) => {
+            if let Some(checksum) = &source.checksum
+                && let Some(known) = record(store, &key_of(&content_parts(source, &checksum.to_string())))?
+            {
+                return Ok(Recalled::Certain(known.layer));
+            }
             let known = record(store, &key_of(&http_parts(source)))?;
             let content = known.as_ref().and_then(|k| k.fact("content"));
             let certain = content.is_some() && content == source.checksum.map(|c| c.to_string()).as_deref();
@@ -214,6 +287,12 @@ type Parts<'p> = Vec<(&'static str, &'p str)>;
 
 fn http_parts(source: &HttpSource) -> Parts<'_> {
     vec![("kind", "http"), ("url", &source.url), ("name", &source.name), ("unpack", yes(source.unpack))]
+}
+
+fn content_parts<'p>(source: &'p HttpSource, content: &'p str) -> Parts<'p> {
+    let mut parts = http_parts(source);
+    parts.push(("content", content));
+    parts
 }
 
 fn git_parts<'p>(source: &'p GitSource, commit: &'p str) -> Parts<'p> {
@@ -273,8 +352,15 @@ fn not_found(remote: &Remote, reason: impl std::fmt::Display) -> OpError {
 fn not_reached(remote: &Remote, error: NetError) -> OpError {
     match error {
         NetError::Cancelled => OpError::Cancelled,
+        NetError::Offline { .. } => offline(remote),
         error => failed(remote, error),
     }
+}
+
+fn offline(remote: &Remote) -> OpError {
+    OpError::input("offline-missing", format!("{remote} is not in the store, and --offline fetches nothing"))
+        .about(words(remote))
+        .with_help("build once without --offline, or name a directory that `rbuild vendor` filled: --vendor DIR")
 }
 
 /// How the Dockerfile writes it.

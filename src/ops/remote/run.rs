@@ -88,10 +88,7 @@ impl<'g> Git<'g> {
             ("GIT_ASKPASS", "true".as_ref()),
             ("LC_ALL", "C".as_ref()),
             ("GIT_SSH_COMMAND", ssh_command().as_ref()),
-            (
-                "GIT_ALLOW_PROTOCOL",
-                if protocols == Protocols::Local { "https:http:ssh:git:file" } else { "https:http:ssh:git" }.as_ref(),
-            ),
+            ("GIT_ALLOW_PROTOCOL", allowed(protocols).as_ref()),
         ]);
         if let Some((name, value)) = &self.header {
             // Not among the arguments, which everybody on the machine can read.
@@ -144,6 +141,17 @@ impl<'g> Git<'g> {
             "-c",
             "maintenance.auto=false",
         ]
+    }
+}
+
+/// Which protocols git may use.
+fn allowed(protocols: Protocols) -> &'static str {
+    match (protocols, crate::net::is_offline()) {
+        (Protocols::Local, false) => "https:http:ssh:git:file",
+        (Protocols::Network, false) => "https:http:ssh:git",
+        (Protocols::Local, true) => "file",
+        // No protocol has this name.
+        (Protocols::Network, true) => "none",
     }
 }
 

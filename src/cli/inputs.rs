@@ -1,0 +1,129 @@
+//! Flags about where images, files and commits come from, and which: those of `build`, `plan`, `lock` and `vendor`.
+
+use super::failure::{Code, Failure};
+use crate::lock::{Change, Lock};
+use crate::net;
+use crate::pipeline::inputs::{InputPolicy, LockFile, LockFileError};
+use crate::pipeline::{DockerfileInput, Target};
+use crate::solver::event::Event;
+use crate::ui::{out, report, sanitize};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Which inputs a build may use.
+#[derive(Debug, Args)]
+pub struct InputArgs {
+    /// The lock file [default: rbuild.lock beside the Dockerfile]
+    #[arg(long, value_name = "FILE")]
+    pub lock_file: Option<PathBuf>,
+
+    /// Take no notice of a lock file
+    #[arg(long, conflicts_with_all = ["lock_file", "locked"])]
+    pub no_lock: bool,
+
+    /// Refuse to build if an image, file or commit is not in the lock file, or its name stands for another by now
+    #[arg(long)]
+    pub locked: bool,
+
+    /// Fetch nothing: images, files and commits come from the store or a vendor directory. RUN keeps its network; see
+    /// --network
+    #[arg(long)]
+    pub offline: bool,
+
+    /// Look here, where `rbuild vendor` was, before the network is asked [default: what the lock file names]
+    #[arg(long, value_name = "DIR")]
+    pub vendor: Option<PathBuf>,
+}
+
+impl InputArgs {
+    /// With `--offline`: from here on nothing is fetched. Comes before whatever might.
+    pub fn go_offline(&self) {
+        if self.offline {
+            net::go_offline();
+        }
+    }
+
+    /// What these flags make of the policy that goes without saying.
+    pub fn policy(&self, usual: InputPolicy) -> Result<InputPolicy, Failure> {
+        let lock = match &self.lock_file {
+            Some(path) => Some(LockFile::read(path)?.ok_or_else(|| missing(&path.display().to_string()))?),
+            None => usual.lock.filter(|_| !self.no_lock),
+        };
+        if self.locked && lock.is_none() {
+            return Err(missing(crate::lock::FILE));
+        }
+        if let Some(dir) = self.vendor.as_deref().filter(|dir| !dir.exists()) {
+            let text = format!("the vendor directory {} is not there", dir.display());
+            return Err(Failure::new(Code::NotFound, text).help("fill it: `rbuild vendor DIR`"));
+        }
+        let vendor = self.vendor.clone().or_else(|| lock.as_ref().and_then(LockFile::vendor));
+        Ok(InputPolicy { lock, locked: self.locked, offline: self.offline, vendor })
+    }
+}
+
+fn missing(name: &str) -> Failure {
+    Failure::new(Code::NotFound, format!("there is no lock file {name}")).help("write it: `rbuild lock`")
+}
+
+/// The policy of a build of which nothing was said: the lock file beside the Dockerfile is heeded.
+pub fn usual(dockerfile: &DockerfileInput) -> Result<InputPolicy, Failure> {
+    let Some(path) = &dockerfile.path else { return Ok(InputPolicy::default()) };
+    let lock = LockFile::read(&LockFile::beside(path))?;
+    let vendor = lock.as_ref().and_then(LockFile::vendor);
+    Ok(InputPolicy { lock, vendor, ..InputPolicy::default() })
+}
+
+/// Which lock file is written: the one that was named, or the one beside the Dockerfile.
+pub fn to_write(named: Option<&PathBuf>, target: &Target) -> Result<LockFile, Failure> {
+    let beside = target.dockerfile.path.as_deref().map(LockFile::beside);
+    let Some(path) = named.cloned().or(beside) else {
+        return Err(Failure::usage("a Dockerfile from standard input has no lock file beside it")
+            .help("name the lock file: --lock-file FILE"));
+    };
+    Ok(LockFile::read(&path)?.unwrap_or(LockFile { path, lock: Lock::default() }))
+}
+
+/// Shows what a command does that draws no progress.
+pub fn tell(event: Event) {
+    match event {
+        Event::Diagnostic { diagnostic } => report::warnings(&[diagnostic]),
+        Event::Exporting { what, .. } => report::show(&format!("{}\n", sanitize::line(&what))),
+        _ => {}
+    }
+}
+
+/// Prints what changes in a lock file, a line each.
+pub fn show_changes(changes: &[Change]) -> Result<(), Failure> {
+    for Change { name, old, new } in changes {
+        let text = match (old, new) {
+            (Some(old), Some(new)) => format!("updated  {name}  {old} → {new}"),
+            (None, Some(new)) => format!("added    {name}  {new}"),
+            (old, None) => format!("removed  {name}  {}", old.as_deref().unwrap_or_default()),
+        };
+        out::line(&sanitize::line(&text))?;
+    }
+    Ok(())
+}
+
+/// `2 images, 1 file`.
+pub fn counted(images: usize, files: usize, commits: usize) -> String {
+    let count = |n: usize, word: &str| match n {
+        0 => None,
+        1 => Some(format!("1 {word}")),
+        n => Some(format!("{n} {word}s")),
+    };
+    let parts: Vec<String> =
+        [count(images, "image"), count(files, "file"), count(commits, "commit")].into_iter().flatten().collect();
+    if parts.is_empty() { "nothing".into() } else { parts.join(", ") }
+}
+
+impl From<LockFileError> for Failure {
+    fn from(error: LockFileError) -> Failure {
+        match error {
+            LockFileError::Io(error) => error.into(),
+            LockFileError::Invalid(diagnostic) => {
+                Failure { diagnostics: vec![*diagnostic], ..Failure::silent(Code::Manifest as u8) }
+            }
+        }
+    }
+}
