@@ -53,7 +53,8 @@ fn images_move() -> Result<(), Failed> {
     push(&maker, &tool, "tool")?;
 
     let place = Place::new();
-    let dockerfile = format!("FROM {tool} AS unused\nFROM {base}\nCOPY --from={tool} /text /tool\nRUN cat /text > /out\n");
+    let dockerfile =
+        format!("FROM {tool} AS unused\nFROM {base}\nCOPY --from={tool} /text /tool\nRUN cat /text > /out\n");
     place.write("Dockerfile", &dockerfile);
     contains(&place.fails(4, &["build", "--locked", "."])?, "there is no lock file rbuild.lock")?;
     let first = place.ok(&["lock"])?;
@@ -135,7 +136,7 @@ fn files_change() -> Result<(), Failed> {
     server.put("/f", Page { headers: Vec::new(), ..page("other") });
     let refused = place.fails(3, &["build", "--locked", "."])?;
     let found = "sha256:d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa";
-    for part in ["error[lock-drift]", "Dockerfile:2:1", digest(&locked).ok_or("a digest")?, found] {
+    for part in ["error[lock-drift]", "Dockerfile:2:5", digest(&locked).ok_or("a digest")?, found] {
         contains(&refused, part)?;
     }
     same("without --locked what is here is used", id(&place, &[])?, built.clone())?;
@@ -179,7 +180,7 @@ fn branches_move() -> Result<(), Failed> {
     let new = script_output(&place, "git -C git/x.git rev-parse main")?;
     same("the locked commit is built on", id(&place, &["--no-cache"])?, built.clone())?;
     let refused = place.fails(3, &["build", "--locked", "."])?;
-    for part in ["error[lock-drift]", "Dockerfile:2:1", &old, &new, "rbuild lock --update"] {
+    for part in ["error[lock-drift]", "Dockerfile:2:5", &old, &new, "rbuild lock --update"] {
         contains(&refused, part)?;
     }
     let vendor = place.path().join("vendored").display().to_string();
@@ -209,7 +210,10 @@ fn offline() -> Result<(), Failed> {
             contains(&refused, part)?;
         }
     }
-    contains(&place.fails(4, &["build", "--offline", &format!("{}/ctx.tar", server.base)])?, "--offline fetches nothing")?;
+    contains(
+        &place.fails(4, &["build", "--offline", &format!("{}/ctx.tar", server.base)])?,
+        "--offline fetches nothing",
+    )?;
     contains(&place.fails(4, &["build", "--offline", "--vendor", "nothing", "."])?, "is not there")?;
     same("nobody was asked", server.asked(), Vec::<String>::new())?;
     // What is here from last time will do.

@@ -12,9 +12,10 @@ use std::path::PathBuf;
 
 /// What follows the options.
 pub const HELP: &str = "\
-Writes rbuild.lock beside the Dockerfile: the digests of the images that FROM, COPY --from and mounts name, the sha256 of the
-files that ADD fetches, the commits of git repositories. A build uses what the lock file says, whatever the names stand for
-by then. What the file has already is kept; what the Dockerfile no longer names is dropped. See docs/lock.md.
+Writes rbuild.lock beside the Dockerfile: the digests of the images that FROM, COPY --from and
+mounts name, the sha256 of the files that ADD fetches, the commits of git repositories. A build uses
+what the lock file says, whatever the names stand for by then. What the file has already is kept;
+what the Dockerfile no longer names is dropped. See docs/lock.md.
 
 Examples:
   rbuild lock                                         write it, or add what is missing

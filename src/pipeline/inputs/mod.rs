@@ -11,7 +11,7 @@ mod update;
 mod vendor;
 
 pub use gather::{Gathered, Stages, gather};
-pub(super) use settle::{MOVED_HELP, moved_notes, settle};
+pub(super) use settle::{MOVED_HELP, blame, moved_notes, settle};
 pub use update::{Update, Updated, update};
 pub use vendor::{Collected, vendor};
 

@@ -168,6 +168,15 @@ pub(super) fn moved(name: &str, locked: &str, found: &str, error: impl FnOnce(St
     error(format!("{name} is no longer what the lock file says")).note(locked).note(found).help(MOVED_HELP)
 }
 
+/// What to tell of a source that is not what the lock file says: nobody wrote that checksum into the Dockerfile.
+pub fn blame(error: &SolveError, graph: &Graph, targets: &[Target]) -> Option<(String, String)> {
+    let OpError::Input { code: "checksum-mismatch", .. } = &*error.error else { return None };
+    let Op::Fetch(remote) = &graph.step(error.step).op else { return None };
+    let policy = targets.iter().map(|target| &target.inputs).find(|policy| policy.pinned(remote).is_some())?;
+    let note = format!("{} says what it must be", policy.lock_name());
+    Some((note, "take what is there now: `rbuild lock --update`".to_owned()))
+}
+
 /// Both sides of a drift.
 pub(crate) fn moved_notes(locked: &str, found: &str) -> [String; 2] {
     [format!("locked   {locked}"), format!("found    {found}")]

@@ -71,7 +71,9 @@ pub fn update(
     sink: &Sink<'_>,
 ) -> Result<Updated, BuildError> {
     let files = targets::parse(request, sink)?;
-    let (Some(target), Some(file)) = (request.targets.first(), files.first()) else { return Err(BuildError::Interrupted) };
+    let (Some(target), Some(file)) = (request.targets.first(), files.first()) else {
+        return Err(BuildError::Interrupted);
+    };
     let store = Store::open(&request.root, Access::Shared)?;
     let old = target.inputs.lock.as_ref().map(|file| file.lock.clone()).unwrap_or_default();
     let peeking = Peeking { request, store: &store, old: &old, update, sink, found: Mutex::default() };

@@ -39,7 +39,9 @@ pub fn vendor(
     sink: &Sink<'_>,
 ) -> Result<Collected, BuildError> {
     let files = targets::parse(request, sink)?;
-    let (Some(target), Some(file)) = (request.targets.first(), files.first()) else { return Err(BuildError::Interrupted) };
+    let (Some(target), Some(file)) = (request.targets.first(), files.first()) else {
+        return Err(BuildError::Interrupted);
+    };
     let store = Store::open(&request.root, Access::Shared)?;
     let asked = Asked::default();
     let bases = Bases::new(&store, request, &target.inputs, &asked, sink)?;
