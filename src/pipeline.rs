@@ -5,6 +5,7 @@ mod caching;
 mod failure;
 mod image;
 pub mod inputs;
+mod layout;
 mod output;
 pub mod recall;
 mod request;
@@ -12,6 +13,7 @@ mod targets;
 
 pub use bases::{Pull, Pulling};
 pub use caching::Caching;
+pub use layout::Layout;
 pub use output::{Output, OutputKind, PushedTo};
 pub use request::{BuildContext, BuildRequest, DockerfileInput, Origin, Target};
 pub use targets::options;

@@ -21,6 +21,8 @@ enum Kind {
     Link { target: String },
     Hard { target: String },
     Archive { members: String },
+    Socket,
+    Xattr { name: String, value: String },
     Setup { script: String },
 }
 
@@ -35,6 +37,11 @@ impl Item {
             ["dir", path, mode] => (path, Kind::Dir { mode: octal(mode)? }),
             ["link", path, "->", target] => (path, Kind::Link { target: target.into() }),
             ["hard", path, "->", target] => (path, Kind::Hard { target: target.into() }),
+            ["socket", path] => (path, Kind::Socket),
+            ["xattr", path, pair] => {
+                let (name, value) = pair.split_once('=').ok_or("has no value")?;
+                (path, Kind::Xattr { name: name.into(), value: value.into() })
+            }
             ["tar", path] => (path, Kind::Archive { members: body.into() }),
             ["setup"] => ("", Kind::Setup { script: body.into() }),
             _ => return Err("is no section".into()),
@@ -66,6 +73,11 @@ impl Item {
             Kind::Archive { members } => {
                 std::fs::write(&path, packed(&path, archive(members).map_err(std::io::Error::other)?)?)?;
                 chmod(0o644)
+            }
+            Kind::Socket => std::os::unix::net::UnixListener::bind(&path).map(drop),
+            Kind::Xattr { name, value } => {
+                let flags = rustix::fs::XattrFlags::empty();
+                Ok(rustix::fs::setxattr(&path, name.as_str(), value.as_bytes(), flags)?)
             }
             Kind::Setup { script } => {
                 let status = Command::new("/bin/sh").args(["-ec", script]).current_dir(root).status()?;
@@ -124,7 +136,7 @@ fn octal(text: &str) -> Result<u32, String> {
 }
 
 /// A tar of the members that the lines name: `dir PATH MODE UID:GID`, `file PATH MODE UID:GID TEXT`, `link PATH TARGET`,
-/// `hard PATH TARGET MODE UID:GID`.
+/// `hard PATH TARGET MODE UID:GID`, `fifo PATH MODE UID:GID`, `char PATH MODE UID:GID MAJOR,MINOR`.
 fn archive(members: &str) -> Result<Vec<u8>, String> {
     let mut tar = tar::Builder::new(Vec::new());
     for line in members.lines().filter(|l| !l.trim().is_empty()) {
@@ -150,6 +162,21 @@ fn archive(members: &str) -> Result<Vec<u8>, String> {
                 let contents = escaped(text)?;
                 header.set_size(contents.len() as u64);
                 tar.append_data(&mut header, path, contents.as_slice())
+            }
+            ["fifo", path, mode, owner] => {
+                owned(mode, owner)?;
+                header.set_entry_type(tar::EntryType::Fifo);
+                header.set_size(0);
+                tar.append_data(&mut header, path, std::io::empty())
+            }
+            ["char", path, mode, owner, device] => {
+                owned(mode, owner)?;
+                let (major, minor) = device.split_once(',').ok_or_else(|| format!("'{device}' is no device"))?;
+                header.set_device_major(major.parse().map_err(|_| "no major")?).map_err(|e| e.to_string())?;
+                header.set_device_minor(minor.parse().map_err(|_| "no minor")?).map_err(|e| e.to_string())?;
+                header.set_entry_type(tar::EntryType::Char);
+                header.set_size(0);
+                tar.append_data(&mut header, path, std::io::empty())
             }
             ["link", path, target] => {
                 owned("777", "0:0")?;

@@ -10,7 +10,7 @@ use super::manifest::{self, ManifestArgs};
 use super::secret::{self, SecretArg};
 use super::values::{self, Annotations, EPOCH, KeyMaybeValue, Right, SshArg, network, output};
 use crate::base::fs;
-use crate::graph::Network;
+use crate::graph::{Limit, Network};
 use crate::pipeline::{self, BuildRequest, BuildResult, Output, OutputKind, Pull, Target};
 use crate::registry::Keyring;
 use crate::snapshot::Choice;
@@ -20,6 +20,7 @@ use clap::Args;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -104,6 +105,18 @@ pub struct BuildArgs {
     /// Network of RUN: the host's, or none [default: host]
     #[arg(long, value_parser = network(), value_name = "NETWORK")]
     pub network: Option<Network>,
+
+    /// A further line of the steps' /etc/hosts: NAME:ADDRESS
+    #[arg(long = "add-host", value_name = "NAME:ADDRESS", value_parser = values::host)]
+    pub hosts: Vec<(String, IpAddr)>,
+
+    /// Size of the steps' /dev/shm: 64m, 1g [default: 64m]
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
+    pub shm_size: Option<u64>,
+
+    /// A limit of the steps' processes: NAME=SOFT[:HARD], as in nofile=1024:4096; -1: none
+    #[arg(long = "ulimit", value_name = "LIMIT", value_parser = values::limit)]
+    pub limits: Vec<Limit>,
 
     /// How progress is shown
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = Style::Auto)]
@@ -246,9 +259,14 @@ impl BuildArgs {
         let mut target = self.manifest.target_for(place.dockerfile.clone(), place.context.clone(), session)?;
         target.inputs = self.inputs.policy(target.inputs)?;
         target.tags = self.tags.clone();
-        target.labels = self.labels.iter().filter_map(KeyMaybeValue::resolve).collect();
+        // As docker: a label alone is one without a value, not one from the environment.
+        let labels = self.labels.iter();
+        target.labels = labels.map(|l| (l.key.clone(), l.value.clone().unwrap_or_default())).collect();
         target.allow_insecure = self.allow.contains(&Right::SecurityInsecure);
         target.network = self.network.unwrap_or(target.network);
+        target.surroundings.hosts = self.hosts.clone();
+        target.surroundings.shm_size = self.shm_size;
+        target.surroundings.limits = self.limits.clone();
         target.outputs = self.outputs.clone();
         if self.push {
             target.outputs.push(Output { push: true, ..Output::new(OutputKind::Image, None) });

@@ -122,7 +122,7 @@ fn foreign(dir: &Path, file: Option<&Path>, title: String) -> Result<DockerfileI
     let root = Root::open(dir)?;
     let names: Vec<PathBuf> = match file {
         Some(file) => vec![file.to_owned()],
-        None => vec!["Dockerfile".into(), "Containerfile".into()],
+        None => vec!["Dockerfile".into(), "dockerfile".into(), "Containerfile".into()],
     };
     for name in &names {
         let path = name.as_os_str().as_bytes();

@@ -29,8 +29,8 @@ pub struct ManifestArgs {
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]", value_parser = KeyMaybeValue::parse)]
     pub build_args: Vec<KeyMaybeValue>,
 
-    /// A further context for FROM and --from: NAME=DIRECTORY, NAME=docker-image://IMAGE, or an
-    /// address (http, https, git, ssh)
+    /// A further context for FROM and --from: NAME=DIRECTORY, NAME=docker-image://IMAGE,
+    /// NAME=oci-layout://DIRECTORY[:TAG][@DIGEST], or an address (http, https, git, ssh)
     #[arg(long = "build-context", value_name = "NAME=CONTEXT", value_parser = ContextArg::parse)]
     pub build_contexts: Vec<ContextArg>,
 }
@@ -160,9 +160,9 @@ pub fn is_archive(bytes: &[u8]) -> bool {
     packed.iter().any(|magic| bytes.starts_with(magic)) || bytes.get(257..262) == Some(b"ustar")
 }
 
-/// `Dockerfile`, else `Containerfile`, of a context directory.
+/// `Dockerfile`, else `dockerfile`, else `Containerfile`, of a context directory.
 fn default_file(context: &Path) -> Result<PathBuf, Failure> {
-    let names = ["Dockerfile", "Containerfile"];
+    let names = ["Dockerfile", "dockerfile", "Containerfile"];
     names.iter().map(|name| context.join(name)).find(|path| path.is_file()).ok_or_else(|| {
         Failure::new(Code::NotFound, format!("there is no Dockerfile in '{}'", context.display()))
             .help("name one with `-f FILE`, or `-f -` to read standard input")

@@ -3,14 +3,17 @@
 
 mod entrusted;
 mod output;
+mod surroundings;
 
 pub use entrusted::{Right, SshArg};
 pub use output::{Annotations, annotations, output};
+pub use surroundings::{host, limit};
 
 use super::failure::Failure;
 use crate::base::text;
 use crate::graph::Network;
 use crate::image::Reference;
+use crate::pipeline::Layout;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -69,12 +72,19 @@ pub struct ContextArg {
 impl ContextArg {
     /// For clap.
     pub fn parse(text: &str) -> Result<ContextArg, String> {
-        let (name, value) = text.split_once('=').ok_or("expected NAME=DIRECTORY or NAME=docker-image://IMAGE")?;
+        let (name, value) = text
+            .split_once('=')
+            .ok_or("expected NAME=DIRECTORY, NAME=docker-image://IMAGE or NAME=oci-layout://DIRECTORY[:TAG]")?;
         if name.is_empty() || value.is_empty() {
             return Err("the name and the value must not be empty".into());
         }
         let source = match value.split_once("://") {
             Some(("docker-image", image)) => ContextSource::Image(image.to_owned()),
+            // Looked into when the build needs it.
+            Some(("oci-layout", layout)) => {
+                layout.parse::<Layout>()?;
+                ContextSource::Image(value.to_owned())
+            }
             Some(("http" | "https" | "git" | "ssh", _)) => ContextSource::Remote(value.to_owned()),
             Some((scheme, _)) => return Err(format!("contexts from '{scheme}://' are not supported")),
             None if value.starts_with("git@") => ContextSource::Remote(value.to_owned()),
@@ -167,12 +177,13 @@ mod tests {
             ("a=docker-image://debian:12", ContextSource::Image("debian:12".into())),
             ("a=debian", ContextSource::Either("debian".into())),
             ("a=https://x/y.git", ContextSource::Remote("https://x/y.git".into())),
+            ("a=oci-layout://x:1", ContextSource::Image("oci-layout://x:1".into())),
             ("a=git@x:y", ContextSource::Remote("git@x:y".into())),
         ];
         for (text, source) in cases {
             assert_eq!(ContextArg::parse(text), Ok(ContextArg { name: "a".into(), source }), "{text}");
         }
-        for bad in ["a", "=x", "a=", "a=ftp://x/y"] {
+        for bad in ["a", "=x", "a=", "a=ftp://x/y", "a=oci-layout://", "a=oci-layout://x@sha256:1"] {
             assert!(ContextArg::parse(bad).is_err(), "{bad}");
         }
     }

@@ -109,6 +109,7 @@ pub fn run(
         shm_size: options.shm_size.unwrap_or(SHM_SIZE),
         resolv_conf: None,
         hosts: options::hosts(options.network, &hostname),
+        limits: Vec::new(),
         hostname,
         argv,
         oom_score_adj: 0,

@@ -167,6 +167,7 @@ impl Scene {
             script: None,
             mounts: Vec::new(),
             security: Security::Sandbox,
+            surroundings: Default::default(),
             retry: None,
             timeout: None,
         }

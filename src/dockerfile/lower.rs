@@ -30,7 +30,7 @@ pub(super) mod walk;
 use super::ast::Dockerfile;
 use crate::base::Digest;
 use crate::diag::Diagnostic;
-use crate::graph::{ContextId, Graph, Network, Remote, StepId};
+use crate::graph::{ContextId, Graph, Network, Remote, StepId, Surroundings};
 use crate::image::Platform;
 use crate::image::config::{History, ImageConfig};
 use state::State;
@@ -51,6 +51,8 @@ pub struct Options {
     pub labels: BTreeMap<String, String>,
     /// `--network` default for RUN.
     pub network: Network,
+    /// `--add-host`, `--shm-size`, `--ulimit`.
+    pub surroundings: Surroundings,
     /// `--allow security.insecure`.
     pub allow_insecure: bool,
     /// The platform to build for.

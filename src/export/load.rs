@@ -4,6 +4,10 @@
 //! of the manifest must be those of the config, and a layer's content must have the diffID that the config gives it.
 //! The manifest of an OCI layout is stored as it came, with the packed blobs it lists, so that its digest stays valid.
 
+mod one;
+
+pub use one::{Pick, load_one};
+
 use super::ExportError;
 use super::archive::{Archive, Member, blob_name};
 use super::images::{self, Image};

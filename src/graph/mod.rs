@@ -7,8 +7,10 @@
 pub mod dump;
 pub mod remote;
 mod share;
+pub mod surroundings;
 
 pub use remote::{GitSource, HttpSource, Remote};
+pub use surroundings::{Limit, Resource, Surroundings};
 
 use crate::diag::Span;
 use serde::{Deserialize, Serialize};
@@ -181,6 +183,9 @@ pub struct RunOp {
     pub mounts: Vec<RunMount>,
     /// `--security`.
     pub security: Security,
+    /// What the caller of the build sets for every step.
+    #[serde(default)]
+    pub surroundings: Surroundings,
     /// `--retry`: how many more times a process that failed is started, each time on a clean snapshot. `None`: as the
     /// build says. No part of the key.
     pub retry: Option<u32>,

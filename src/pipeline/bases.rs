@@ -4,7 +4,7 @@
 mod locked;
 
 use super::inputs::{InputPolicy, open_vendored};
-use super::{BuildError, BuildRequest};
+use super::{BuildError, BuildRequest, layout};
 use crate::base::Cancel;
 use crate::dockerfile::lower::{BaseImage, Images, NotFound};
 use crate::export::{StoredImages, images};
@@ -96,6 +96,9 @@ impl<'b> Bases<'b> {
 
 impl Images for Bases<'_> {
     fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
+        if let Some(found) = layout::find(self.store, reference, self.cancel) {
+            return found;
+        }
         let parsed = reference.parse::<Reference>();
         if let Ok(name) = &parsed
             && (self.policy.locked || self.policy.image(name).is_some())

@@ -4,7 +4,7 @@ use super::inputs::InputPolicy;
 use super::{Caching, Output, Pulling};
 use crate::base::Cancel;
 use crate::cache;
-use crate::graph::{Network, Remote};
+use crate::graph::{Network, Remote, Surroundings};
 use crate::image::reference::{Reference, ReferenceError};
 use crate::image::{Annotation, Platform};
 use crate::ops::context::ContextSpec;
@@ -67,6 +67,8 @@ pub struct Target {
     pub labels: BTreeMap<String, String>,
     /// `--network`.
     pub network: Network,
+    /// `--add-host`, `--shm-size`, `--ulimit`.
+    pub surroundings: Surroundings,
     /// `--allow security.insecure`.
     pub allow_insecure: bool,
     /// What its lock file says, `--locked`, `--offline`, `--vendor`.
@@ -125,6 +127,7 @@ impl Target {
             build_args: BTreeMap::new(),
             labels: BTreeMap::new(),
             network: Network::default(),
+            surroundings: Surroundings::default(),
             allow_insecure: false,
             inputs: InputPolicy::default(),
             tags: Vec::new(),

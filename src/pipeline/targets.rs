@@ -144,6 +144,7 @@ fn options_with(target: &Target, specs: &[ContextSpec]) -> lower::Options {
         contexts: named.collect(),
         labels: target.labels.clone(),
         network: target.network,
+        surroundings: target.surroundings.clone(),
         allow_insecure: target.allow_insecure,
         ..lower::Options::default()
     }

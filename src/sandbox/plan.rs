@@ -165,11 +165,12 @@ pub fn plan(spec: &Spec, resolv_conf: &[u8]) -> Vec<Placed> {
     for mount in &spec.mounts {
         put(target_of(mount).to_owned(), ours(mount));
     }
-    // A later mount at the same path replaces an earlier file: `-v ./hosts:/etc/hosts`.
+    // A later mount at the same path replaces an earlier file (`-v ./hosts:/etc/hosts`) and the memory of /dev/shm.
     let last: Vec<bool> = (0..out.len())
         .map(|i| {
             let earlier: &Placed = &out[i];
-            !matches!(earlier.what, What::File { .. }) || out[i + 1..].iter().all(|p| p.target != earlier.target)
+            let replaceable = matches!(earlier.what, What::File { .. }) || earlier.target == "/dev/shm";
+            !replaceable || out[i + 1..].iter().all(|p| p.target != earlier.target)
         })
         .collect();
     let mut keep = last.into_iter();
@@ -245,6 +246,7 @@ mod tests {
             shm_size: 1 << 26,
             resolv_conf: None,
             hosts: String::new(),
+            limits: Vec::new(),
             oom_score_adj: 0,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::wire::{Blame, Failure};
 use super::{Spec, caps, seccomp, sys};
+use crate::graph::{self, Limit};
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, Signal};
 use std::convert::Infallible;
@@ -25,7 +26,7 @@ pub(super) fn turn_into(spec: &Spec) -> Result<Infallible, Failure> {
     let _ = sys::join_new_session_keyring();
     let program = prepare(spec)?;
     enter_directory(spec)?;
-    limits()?;
+    limits(&spec.limits)?;
     restrict(spec)?;
     // Cleared by each change of credentials, so this late: process 1 must not outlive the launcher's parent. (For the
     // child of an init, its end is process 1's end.)
@@ -74,12 +75,37 @@ fn outside_map(id: u32) -> String {
     format!("{id} (is it in the range of subordinate ids, /etc/subuid and /etc/subgid?)")
 }
 
-fn limits() -> Result<(), Failure> {
+fn limits(more: &[Limit]) -> Result<(), Failure> {
     let hard = rustix::process::getrlimit(Resource::Nofile).maximum.map_or(NOFILE_HARD, |have| have.min(NOFILE_HARD));
     let limit = Rlimit { current: Some(hard.min(NOFILE_SOFT)), maximum: Some(hard) };
     rustix::process::setrlimit(Resource::Nofile, limit).blame("limit open files", "")?;
     let limit = Rlimit { current: Some(0), maximum: rustix::process::getrlimit(Resource::Core).maximum };
-    rustix::process::setrlimit(Resource::Core, limit).blame("limit core dumps", "")
+    rustix::process::setrlimit(Resource::Core, limit).blame("limit core dumps", "")?;
+    for Limit { resource, soft, hard } in more {
+        let limit = Rlimit { current: *soft, maximum: *hard };
+        rustix::process::setrlimit(kernel_resource(*resource), limit).blame("set the limit", resource.name())?;
+    }
+    Ok(())
+}
+
+fn kernel_resource(resource: graph::Resource) -> Resource {
+    match resource {
+        graph::Resource::Core => Resource::Core,
+        graph::Resource::Cpu => Resource::Cpu,
+        graph::Resource::Data => Resource::Data,
+        graph::Resource::Fsize => Resource::Fsize,
+        graph::Resource::Locks => Resource::Locks,
+        graph::Resource::Memlock => Resource::Memlock,
+        graph::Resource::Msgqueue => Resource::Msgqueue,
+        graph::Resource::Nice => Resource::Nice,
+        graph::Resource::Nofile => Resource::Nofile,
+        graph::Resource::Nproc => Resource::Nproc,
+        graph::Resource::Rss => Resource::Rss,
+        graph::Resource::Rtprio => Resource::Rtprio,
+        graph::Resource::Rttime => Resource::Rttime,
+        graph::Resource::Sigpending => Resource::Sigpending,
+        graph::Resource::Stack => Resource::Stack,
+    }
 }
 
 fn enter_directory(spec: &Spec) -> Result<(), Failure> {

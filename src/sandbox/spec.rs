@@ -1,6 +1,6 @@
 //! What to run and in what surroundings: plain data, passed to the launcher as JSON over a descriptor.
 
-use crate::graph::Network;
+use crate::graph::{Limit, Network};
 use crate::snapshot::RootMount;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -49,6 +49,8 @@ pub struct Spec {
     pub resolv_conf: Option<String>,
     /// Contents of /etc/hosts. Mounted, never in a layer.
     pub hosts: String,
+    /// Limits beside those that every sandbox has, or in their place.
+    pub limits: Vec<Limit>,
     /// Added to the oom score.
     pub oom_score_adj: i32,
 }

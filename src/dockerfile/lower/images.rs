@@ -23,6 +23,8 @@ pub enum Origin {
     Image(String),
     /// A named context that is another target of the build: its name, and which it is.
     Target(String, usize),
+    /// A named context that is nothing.
+    Scratch,
 }
 
 impl Walk<'_> {
@@ -42,6 +44,7 @@ impl Walk<'_> {
             ContextTarget::Directory(context) => Origin::Directory(found.name.clone(), *context),
             ContextTarget::Target(other) => Origin::Target(found.name.clone(), *other),
             ContextTarget::Remote(remote) => Origin::Remote(found.name.clone(), remote.clone()),
+            ContextTarget::Image(reference) if reference == "scratch" => Origin::Scratch,
             ContextTarget::Image(reference) => Origin::Image(reference.clone()),
         })
     }
@@ -177,6 +180,7 @@ impl Walk<'_> {
             }
             Origin::Target(name, other) => self.other(site, word.span, name, *other)?.root,
             Origin::Remote(_, remote) => self.fetch_step(remote, site, word.span),
+            Origin::Scratch => self.scratch(word.span),
             Origin::Stage(stage) => match self.replaced(*stage) {
                 Some(replaced) => return self.source(site, index, word, &replaced, pattern),
                 None => self.states[*stage].root,

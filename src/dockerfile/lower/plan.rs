@@ -63,6 +63,7 @@ impl<'a> Walk<'a> {
         };
         match origin {
             Origin::Stage(stage) => Ok(Base::Stage(stage)),
+            Origin::Scratch => Ok(Base::Scratch),
             Origin::Directory(name, context) => Ok(Base::Directory(name, context)),
             Origin::Target(name, other) => {
                 Ok(Base::Target(Box::new(self.other(&site, image.span, &name, other)?.clone())))

@@ -8,7 +8,7 @@ use super::state::State;
 use super::walk::{Walk, label};
 use crate::dockerfile::ast::{self, Command, Flag, Heredoc, Instruction};
 use crate::dockerfile::duration;
-use crate::graph::{Network, Op, RunOp, Script, Security};
+use crate::graph::{Network, Op, RunOp, Script, Security, Surroundings};
 use std::time::Duration;
 
 /// The most that `--retry` may ask for: more is a loop, not a policy.
@@ -34,6 +34,7 @@ impl Walk<'_> {
             script: None,
             mounts: Vec::new(),
             security: Security::Sandbox,
+            surroundings: self.surroundings(),
             retry: None,
             timeout: None,
         };
@@ -103,6 +104,12 @@ impl Walk<'_> {
                 .note("there are sandbox and insecure")
                 .into()),
         }
+    }
+
+    /// The caller's, with the host name that a build argument may give, as with BuildKit.
+    fn surroundings(&self) -> Surroundings {
+        let given = self.options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME").filter(|name| !name.is_empty());
+        Surroundings { hostname: given.cloned(), ..self.options.surroundings.clone() }
     }
 
     /// Proxy arguments given by the caller, in both spellings, as some programs read only one; not those that ARG or

@@ -229,7 +229,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn scratch(&mut self, span: Span) -> StepId {
+    pub(super) fn scratch(&mut self, span: Span) -> StepId {
         if let Some(step) = self.roots.get("") {
             return *step;
         }

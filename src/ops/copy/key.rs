@@ -155,7 +155,8 @@ fn describe(item: &Item, first: Option<&[u8]>) -> String {
         What::Char(major, minor) => format!("char {looks} {major}:{minor}"),
         What::Block(major, minor) => format!("block {looks} {major}:{minor}"),
         What::Fifo => format!("fifo {looks}"),
-        What::Socket => format!("socket {looks}"),
+        // As it is written.
+        What::Socket => format!("file {looks} {}", Digest::of(b"")),
     };
     for (key, value) in &item.xattrs {
         text.push_str(&format!(" {}={}", quote(key), Digest::of(value)));

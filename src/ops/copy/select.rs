@@ -178,16 +178,15 @@ fn keep(source: &Source<'_>, named: &[u8], pivot: usize) -> Result<Kept, OpError
     Ok(Kept { path, above })
 }
 
-/// Takes out what no layer can hold and refuses what would change its meaning.
-fn sieve(pick: &mut Pick, source: &Source<'_>, warnings: &mut Vec<String>) -> Result<(), OpError> {
-    let mut sockets = 0usize;
+/// Refuses what would change a layer's meaning, and tells of what no layer can hold.
+fn sieve(pick: &Pick, source: &Source<'_>, warnings: &mut Vec<String>) -> Result<(), OpError> {
+    let mut told = false;
     for item in pick.items() {
         let shown = || source.show(&item.path).display().to_string();
         match item.what {
             What::Socket => {
-                sockets += 1;
-                if sockets == 1 {
-                    warnings.push(format!("{} is a socket and is left out", shown()));
+                if !std::mem::replace(&mut told, true) {
+                    warnings.push(format!("{} is a socket and becomes an empty file", shown()));
                 }
             }
             What::Char(0, 0) => {
@@ -201,14 +200,6 @@ fn sieve(pick: &mut Pick, source: &Source<'_>, warnings: &mut Vec<String>) -> Re
             return Err(OpError::input("copy-whiteout", format!("the name of {} begins with `.wh.`", shown()))
                 .note("in a layer such a name means a removed file (OCI image-spec, Whiteouts)")
                 .with_help("rename it, or leave it out with .dockerignore or --exclude"));
-        }
-    }
-    if sockets > 0 {
-        match &mut pick.what {
-            Picked::Tree { below: Some(below), .. } => below.retain(|i| i.what != What::Socket),
-            _ => {
-                return Err(OpError::input("copy-socket", "a socket can't be copied into an image"));
-            }
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use crate::base::fs::Context as _;
 use crate::base::root::Root;
 use crate::layer::tar_in::{ApplyError, Options, apply};
 use crate::layer::{compress, xattr};
-use crate::ops::source::{Item, Source, file_name, join, mtime, names, parent};
+use crate::ops::source::{Item, Source, What, file_name, join, mtime, names, parent};
 use crate::ops::upper::{Meta, Upper, replacing};
 use crate::ops::{Cx, OpError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -20,7 +20,7 @@ use std::os::unix::ffi::OsStrExt;
 
 /// Whether ADD unpacks this file: told by its contents, not by its name.
 pub(super) fn is_archive(source: &Source<'_>, file: &Item) -> Result<bool, OpError> {
-    Ok(compress::is_archive(source.open_file(file)?))
+    Ok(matches!(file.what, What::File { .. }) && compress::is_archive(source.open_file(file)?))
 }
 
 /// Unpacks `file` below the directory `target`, which is there.

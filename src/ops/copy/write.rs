@@ -232,8 +232,12 @@ impl Writer<'_, '_> {
                 node(FileType::Fifo, (0, 0))?;
                 FileType::Fifo
             }
-            // Neither is ever a job: directories are made before, sockets are sieved out.
-            What::Dir | What::Socket => return Ok(None),
+            What::Socket => {
+                create(dir, name, 0).at("create a copy of", &shown)?;
+                FileType::RegularFile
+            }
+            // Never a job: directories are made before.
+            What::Dir => return Ok(None),
         };
         let meta = meta(looks, item, source.mtime(item)?);
         apply(dir, name, &meta, kind).at("set the metadata of a copy of", &shown)?;

@@ -24,14 +24,18 @@ use mounts::Mounted;
 use process::{End, Journal, execute};
 use staging::Scope;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The host name that a step sees; BuildKit's, since some packages write it into their configuration.
+/// The host name that a step sees where the caller gives none; BuildKit's, since some packages write it into their configuration.
 const HOSTNAME: &str = "buildkitsandbox";
 
 /// /etc/hosts of a step.
-const HOSTS: &str = "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n";
+fn hosts(hostname: &str, more: &[(String, IpAddr)]) -> String {
+    let own = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    more.iter().fold(own, |lines, (name, address)| format!("{lines}{address}\t{name}\n"))
+}
 
 /// Size of a step's /dev/shm in bytes, as docker has it.
 const SHM_SIZE: u64 = 64 << 20;
@@ -72,6 +76,9 @@ pub fn plan(cx: &Cx<'_>, op: &RunOp, inputs: &Inputs<'_>) -> Result<Planned, OpE
     preimage.part("user", &op.user).part("workdir", &op.workdir).part("network", op.network.name());
     if op.security == Security::Insecure {
         preimage.part("security", "insecure");
+    }
+    for (name, value) in op.surroundings.parts() {
+        preimage.part(name, value);
     }
     if let Some(script) = &op.script {
         preimage.part(format!("script {}", script.name), &script.data);
@@ -174,6 +181,8 @@ fn prepare<'s>(
         env.push(format!("HOME={}", who.home));
     }
     let insecure = op.security == Security::Insecure;
+    let around = &op.surroundings;
+    let hostname = around.hostname.as_deref().unwrap_or(HOSTNAME);
     let spec = Spec {
         root,
         readonly_root: false,
@@ -185,16 +194,17 @@ fn prepare<'s>(
         uid: who.uid,
         gid: who.gid,
         groups: who.groups,
-        hostname: HOSTNAME.into(),
+        hostname: hostname.into(),
         network: op.network,
         capabilities: if insecure { caps::all_names() } else { caps::default_names() },
         seccomp: !insecure,
         unmasked: insecure,
         init: true,
         tty: false,
-        shm_size: SHM_SIZE,
+        shm_size: around.shm_size.unwrap_or(SHM_SIZE),
         resolv_conf: None,
-        hosts: HOSTS.into(),
+        hosts: hosts(hostname, &around.hosts),
+        limits: around.limits.clone(),
         oom_score_adj: 500,
     };
     Ok((spec, mounted))

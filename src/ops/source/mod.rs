@@ -72,7 +72,7 @@ pub enum What {
     Block(u32, u32),
     /// A named pipe.
     Fifo,
-    /// A socket: has no meaning in an image.
+    /// A socket: a layer can't hold one, and as with docker a copy is an empty file.
     Socket,
 }
 
