@@ -4,6 +4,7 @@
 //! `GOLDEN=overwrite` rewrites the expected files. `RBUILD_TEST_REQUIRE=all` turns every skip into a failure.
 
 mod attest;
+mod bake;
 mod concurrency;
 mod conformance;
 mod containers;
@@ -27,6 +28,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials: Vec<Trial> = Vec::new();
     trials.extend(transcript::trials());
+    trials.extend(bake::trials());
     trials.extend(fuzz::trials());
     trials.extend(tidy::trials());
     trials.extend(sandbox::trials());

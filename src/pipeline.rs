@@ -110,7 +110,7 @@ fn name(diagnostics: &[Diagnostic]) -> &str {
     diagnostics.iter().find_map(|d| d.source.as_ref()).map_or("the Dockerfile", Source::name)
 }
 
-/// Builds all targets as one graph; a result for each. Events go to `sink` from any thread.
+/// Builds all targets as one graph; a result for each that yields an image. Events go to `sink` from any thread.
 pub fn build(request: &BuildRequest, sink: &Sink<'_>) -> Result<Vec<BuildResult>, BuildError> {
     let began = Instant::now();
     request.targets.iter().try_for_each(output::check)?;
@@ -154,7 +154,8 @@ pub fn build(request: &BuildRequest, sink: &Sink<'_>) -> Result<Vec<BuildResult>
     caching::record(&store, &solutions)?;
     let built = Built { request, store: &store, trees: &trees, graph: &lowered.graph, solutions: &solutions, began };
     let targets = request.targets.iter().zip(lowered.images).zip(&names);
-    targets.map(|((target, images), names)| built.finish(target, images, names, sink)).collect()
+    let yielding = targets.filter(|((target, _), _)| target.yields_image);
+    yielding.map(|((target, images), names)| built.finish(target, images, names, sink)).collect()
 }
 
 /// A solved graph, and what turns it into images.

@@ -190,7 +190,7 @@ pub fn run(args: &BuildArgs, session: &Session) -> Result<(), Failure> {
     let place = context::prepare(&args.context, args.manifest.file.as_deref(), &secrets, session, &cancel)?;
     let mut request = args.request(&place, secrets, session)?;
     if args.check_only {
-        return request.targets.iter().try_for_each(check::instead_of_build);
+        return check::instead_of_build(&request.targets);
     }
     for file in [&args.iidfile, &args.metadata_file].into_iter().flatten() {
         // An old one must not be taken for this build's.

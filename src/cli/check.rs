@@ -99,12 +99,19 @@ pub fn run(args: &CheckArgs, session: &Session) -> Result<(), Failure> {
     if invalid { Err(Failure::silent(Code::Manifest as u8)) } else { Ok(()) }
 }
 
-/// `build --check`: what `check` says, with what the build was told.
-pub fn instead_of_build(target: &Target) -> Result<(), Failure> {
-    let input = &target.dockerfile;
-    let (_, found) = Subject::new(target, Depth::Check)?.examine(&input.name, &input.bytes);
-    let invalid = found.iter().any(Diagnostic::is_error);
-    tell(found, invalid)
+/// `build --check`, `bake --check`: what `check` says, with what the build was told. What holds for several targets of one
+/// file is said once.
+pub fn instead_of_build(targets: &[Target]) -> Result<(), Failure> {
+    let mut all: Vec<Diagnostic> = Vec::new();
+    for target in targets {
+        let input = &target.dockerfile;
+        let (_, found) = Subject::new(target, Depth::Check)?.examine(&input.name, &input.bytes);
+        let is_new = |d: &Diagnostic| !all.iter().any(|old| old.message == d.message && old.place() == d.place());
+        let new: Vec<Diagnostic> = found.into_iter().filter(is_new).collect();
+        all.extend(new);
+    }
+    let invalid = all.iter().any(Diagnostic::is_error);
+    tell(all, invalid)
 }
 
 fn tell(found: Vec<Diagnostic>, invalid: bool) -> Result<(), Failure> {

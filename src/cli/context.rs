@@ -31,6 +31,13 @@ pub struct Place {
     _kept: Option<(tempfile::TempDir, Store)>,
 }
 
+impl Place {
+    /// A directory, and a Dockerfile from anywhere.
+    pub fn local(context: &Path, dockerfile: DockerfileInput) -> Place {
+        Place { context: Some(context.to_owned()), dockerfile, _kept: None }
+    }
+}
+
 /// What a context that is not local means; `None` for directories and `-`.
 pub fn remote(context: &Path) -> Result<Option<Remote>, Failure> {
     let Some(text) = context.to_str().filter(|_| !context.is_dir()) else { return Ok(None) };

@@ -1,6 +1,7 @@
 //! How a command ends: the exit codes, and which error means which. The one place that maps them.
 
 use super::secret::SecretError;
+use crate::bake::Fault;
 use crate::base::IoError;
 use crate::container::ContainerError;
 use crate::diag::Diagnostic;
@@ -143,6 +144,18 @@ impl From<BuildError> for Failure {
             BuildError::Context(e) => Failure::new(Code::NotFound, e),
             BuildError::Interrupted => Failure::new(Code::Interrupted, error),
         }
+    }
+}
+
+/// A fault in a definition of targets, or in what the command line wants of it.
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Failure {
+        let code = match fault.code.as_str() {
+            "bake-set" => Code::Usage,
+            "bake-unknown-target" if fault.source.is_none() => Code::NotFound,
+            _ => Code::Manifest,
+        };
+        Failure { code: code as u8, ..Failure::invalid(vec![*fault]) }
     }
 }
 

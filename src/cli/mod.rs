@@ -2,6 +2,7 @@
 //! exit code.
 
 mod address;
+mod bake;
 mod build;
 mod cache;
 mod caching;
@@ -92,6 +93,8 @@ struct Globals {
 enum Command {
     /// Build an image from a Dockerfile; the default command
     Build(Box<build::BuildArgs>),
+    /// Build several images that a bake file, a compose file or rbuild.toml defines
+    Bake(Box<bake::BakeArgs>),
     /// Look for mistakes in a Dockerfile without building it
     Check(check::CheckArgs),
     /// Format a Dockerfile without changing its meaning
@@ -292,6 +295,7 @@ fn dispatch(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
     let session = Session { root: config.store_root(cli.globals.root), config, guessed, cancel };
     match &cli.command {
         Command::Build(args) => build::run(args, &session)?,
+        Command::Bake(args) => bake::run(args, &session)?,
         Command::Check(args) => check::run(args, &session)?,
         Command::Fmt(args) => fmt::run(args)?,
         Command::Graph(args) => graph::run(args, &session)?,

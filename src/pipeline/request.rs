@@ -85,6 +85,8 @@ pub struct Target {
     pub squash: bool,
     /// SOURCE_DATE_EPOCH or `--reproducible`: no time in the image is later than this.
     pub epoch: Option<i64>,
+    /// Whether it comes to an image; otherwise only other targets use what it comes to.
+    pub yields_image: bool,
 }
 
 /// All that a build is told.
@@ -136,6 +138,7 @@ impl Target {
             annotations: Vec::new(),
             squash: false,
             epoch: None,
+            yields_image: true,
         }
     }
 

@@ -1,0 +1,2 @@
+target "default" { tags = ["a", "a", "", "b"] }
+target "other" {}

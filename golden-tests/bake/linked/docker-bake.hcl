@@ -1,0 +1,5 @@
+target "base" {
+  tags   = ["base"]
+  output = ["type=docker"]
+}
+target "default" { contexts = { b = "target:base", empty = "" } }

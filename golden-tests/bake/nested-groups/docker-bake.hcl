@@ -1,0 +1,5 @@
+group "default" { targets = ["a", "b"] }
+group "a" { targets = ["x", "b"] }
+group "b" { targets = ["y"] }
+target "x" {}
+target "y" {}
