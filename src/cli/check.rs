@@ -5,7 +5,7 @@ use super::failure::{Code, Failure};
 use super::manifest::ManifestArgs;
 use super::rewrite;
 use crate::base::{Digest, fs};
-use crate::diag::{Diagnostic, Source, fix};
+use crate::diag::{Diagnostic, Severity, Source, fix};
 use crate::dockerfile::check::{Depth, check};
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lower::{BaseImage, Images, NotFound, Options};
@@ -160,7 +160,7 @@ impl Subject {
         };
         match lower(&file, &self.options, &Assumed(&self.options)) {
             Ok(lowered) => found.extend(lowered.warnings),
-            Err(errors) => found.extend(errors),
+            Err(errors) => found.extend(errors.into_iter().map(unsettled)),
         }
         found.extend(check(&file, &self.options, &Nothing, self.ignore.as_ref(), self.depth));
         found.sort_by_key(|d| d.labels.first().map(|label| label.span));
@@ -181,6 +181,14 @@ impl Subject {
         }
         (text, fixes)
     }
+}
+
+/// What fails for want of a value only warns here: a build may be given it with `--build-arg`.
+fn unsettled(mut fault: Diagnostic) -> Diagnostic {
+    if matches!(fault.code.as_str(), "empty-user" | "empty-source") {
+        fault.severity = Severity::Warning;
+    }
+    fault
 }
 
 /// The rules of the ignore file that a build would use.

@@ -194,7 +194,11 @@ impl Applier<'_> {
             return self.directory(path, meta);
         }
         if path.is_empty() {
-            return Err(refused(&member.path, "only a directory can be the root"));
+            return match self.options.mode {
+                Mode::Layer => Err(refused(&member.path, "only a directory can be the root")),
+                // The root is there already, and stays: as docker does.
+                Mode::Plain => self.pass_over(tape, &member),
+            };
         }
         match member.kind {
             _ if is_file => self.file(tape, &path, &member, &meta),
@@ -336,6 +340,13 @@ impl Applier<'_> {
         self.finish_open(&file, meta, &shown)?;
         self.contents.insert(path.to_vec(), hasher.finish());
         Ok(())
+    }
+
+    /// Reads past what a member stores; nothing of it is written.
+    fn pass_over(&mut self, tape: &mut Tape, member: &Member) -> Result<(), ApplyError> {
+        let recipe = &mut self.recipe;
+        let length = member.stored + member.stored.wrapping_neg() % 512;
+        tape.content(length, &mut |bytes| Ok(recipe.as_mut().map_or(Ok(()), |r| r.raw(bytes))?))
     }
 
     /// Writes the stored parts of a sparse file to their places.

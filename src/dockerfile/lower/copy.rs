@@ -76,7 +76,7 @@ impl Walk<'_> {
                 .help(format!("write {written}/"));
             self.diagnostics.push(warning);
         }
-        op.dest = path::absolute_dest(state.workdir(), &written);
+        op.dest = path::absolute_dest(&state.workdir(), &written);
         let created_by = history::copy(&op, &written);
         let step = self.add(Op::Copy(op), label(instruction), site.step_span(instruction.span));
         state.advance(step, created_by);
@@ -156,13 +156,18 @@ impl Walk<'_> {
         word: &Word,
         flags: &SourceFlags<'_>,
     ) -> Result<CopySource, Fault> {
-        let pattern = self.expand(state, site, word)?;
-        if pattern.is_empty() {
+        let mut pattern = self.expand(state, site, word)?;
+        if pattern.is_empty() && word.value.contains('$') {
             return Err(site
                 .error("empty-source", format!("`{}` is empty after expansion", word.value), word.span)
                 .note("an empty source would mean everything")
                 .help("write . for everything, or set the variable")
                 .into());
+        }
+        if pattern.is_empty() {
+            let warning = site.warning("empty-source", "an empty source means everything", word.span);
+            self.diagnostics.push(warning.help("write . instead"));
+            pattern = ".".into();
         }
         if is_add && let Some(remote) = remote::parse(&pattern) {
             return self.remote(site, word, pattern, remote, flags);

@@ -138,7 +138,7 @@ impl Walk<'_> {
 
     /// USER. The name is looked up by the steps that run as it.
     pub fn user(&mut self, state: &mut State, site: &Site<'_>, user: &Word) -> Result<(), Fault> {
-        let name = self.not_empty(state, site, user, "USER")?;
+        let name = self.not_empty(state, site, user, "empty-user")?;
         state.note(format!("USER {name}"));
         state.execution().user = Some(name);
         Ok(())
@@ -152,10 +152,17 @@ impl Walk<'_> {
         instruction: &Instruction,
         dir: &Word,
     ) -> Result<(), Fault> {
-        let dir = self.not_empty(state, site, dir, "WORKDIR")?;
-        let full = path::absolute(state.workdir(), &dir);
-        state.execution().working_dir = Some(full.clone());
-        let created_by = format!("WORKDIR {full}");
+        let word = dir;
+        let dir = self.expand(state, site, word)?;
+        if dir.is_empty() {
+            let message = format!("`{}` is empty after expansion, so WORKDIR stays {}", word.value, state.workdir());
+            self.diagnostics.push(site.warning("empty-value", message, word.span));
+        }
+        let full = path::absolute(&state.workdir(), &dir);
+        // BuildKit writes an absolute path down as it stands, and a relative one joined and cleaned.
+        let written = if dir.starts_with('/') { dir } else { full.clone() };
+        let created_by = format!("WORKDIR {written}");
+        state.execution().working_dir = Some(written);
         if full == "/" {
             state.note(created_by);
             return Ok(());
@@ -166,12 +173,11 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn not_empty(&mut self, state: &State, site: &Site<'_>, word: &Word, name: &str) -> Result<String, Fault> {
+    fn not_empty(&mut self, state: &State, site: &Site<'_>, word: &Word, code: &str) -> Result<String, Fault> {
         let value = self.expand(state, site, word)?;
         if value.is_empty() {
-            let message = format!("`{}` is empty after expansion, so {name} says nothing", word.value);
             return Err(site
-                .error("empty-value", message, word.span)
+                .error(code, format!("`{}` is empty after expansion", word.value), word.span)
                 .help("set the variable before this line, or give it a default: ${NAME:-default}")
                 .into());
         }
@@ -204,7 +210,7 @@ impl Walk<'_> {
     pub fn volume(&mut self, state: &mut State, site: &Site<'_>, words: &[Word]) -> Result<(), Fault> {
         let mut volumes = Vec::with_capacity(words.len());
         for word in words {
-            volumes.push(self.not_empty(state, site, word, "VOLUME")?);
+            volumes.push(self.not_empty(state, site, word, "empty-value")?);
         }
         let known = state.execution().volumes.get_or_insert_default();
         known.extend(volumes.iter().map(|volume| (volume.clone(), Value::Object(Map::new()))));
@@ -214,7 +220,7 @@ impl Walk<'_> {
 
     /// STOPSIGNAL.
     pub fn stopsignal(&mut self, state: &mut State, site: &Site<'_>, signal: &Word) -> Result<(), Fault> {
-        let name = self.not_empty(state, site, signal, "STOPSIGNAL")?;
+        let name = self.not_empty(state, site, signal, "empty-value")?;
         if !signal::is_signal(&name) {
             let fault = site
                 .error("invalid-signal", format!("`{name}` is not a signal"), signal.span)

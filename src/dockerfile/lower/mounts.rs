@@ -139,16 +139,20 @@ impl Walk<'_> {
         before: &[RunMount],
         word: &Word,
     ) -> Result<RunMount, Fault> {
-        let target = match options.target.as_deref().filter(|t| !t.is_empty()) {
-            Some(written) => Some(path::absolute(state.workdir(), written)),
-            None if matches!(kind, "bind" | "cache" | "tmpfs") => {
-                let fault = site.error("invalid-mount", format!("a {kind} mount needs a target"), word.span);
-                return Err(fault.help("add target=/PATH").into());
-            }
+        let written = options.target.as_deref().filter(|t| !t.is_empty());
+        let target = match written {
+            Some(written) => Some(path::absolute(&state.workdir(), written)),
+            // Without a target these lie on the working directory.
+            None if matches!(kind, "bind" | "cache" | "tmpfs") => Some(state.workdir()),
             None => None,
         };
         if target.as_deref() == Some("/") {
-            return Err(site.error("invalid-mount", "a mount can't cover the whole root '/'", word.span).into());
+            return Err(if written.is_some() {
+                site.error("invalid-mount", "a mount can't cover the whole root '/'", word.span).into()
+            } else {
+                let fault = site.error("invalid-mount", format!("a {kind} mount needs a target"), word.span);
+                fault.help("add target=/PATH").into()
+            });
         }
         let from = match &options.from {
             Some(from) => {
@@ -158,7 +162,7 @@ impl Walk<'_> {
             }
             None => None,
         };
-        // Only bind, cache and tmpfs lack a default, and those were refused above.
+        // Bind, cache and tmpfs have one by now.
         let required_target = target.clone().unwrap_or_default();
         Ok(match kind {
             "bind" => RunMount::Bind {

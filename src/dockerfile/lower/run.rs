@@ -29,7 +29,7 @@ impl Walk<'_> {
             env: run_env(state),
             env_unkeyed: self.proxies(state),
             user: state.user().to_owned(),
-            workdir: state.workdir().to_owned(),
+            workdir: state.workdir(),
             network: self.options.network,
             script: None,
             mounts: Vec::new(),

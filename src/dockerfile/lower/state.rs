@@ -1,5 +1,6 @@
 //! What a stage is so far: config template, variables, root filesystem and history.
 
+use super::path;
 use super::scope::{Args, env_value, set_env};
 use super::{BaseImage, HistoryItem, Template};
 use crate::graph::StepId;
@@ -118,9 +119,9 @@ impl State {
         env.chain(self.args.iter().map(|(name, _)| name)).map(str::to_owned).collect()
     }
 
-    /// WORKDIR, `/` by default.
-    pub fn workdir(&self) -> &str {
-        self.config.config.working_dir.as_deref().filter(|dir| !dir.is_empty()).unwrap_or("/")
+    /// WORKDIR as a clean path, `/` by default. The configuration has it as it was written.
+    pub fn workdir(&self) -> String {
+        path::absolute("/", self.config.config.working_dir.as_deref().unwrap_or_default())
     }
 
     /// USER, empty by default.

@@ -188,7 +188,7 @@ fn several_mistakes_are_told_at_once_in_the_order_of_the_file() {
     let text = "FROM scratch\nCOPY --chmod=9 a b\nEXPOSE 70000\nENV A=${\nSTOPSIGNAL SIGTREM\nUSER $nobody\n";
     assert_eq!(
         faults(text, &options()).iter().map(|f| f.split(':').next().unwrap_or_default()).collect::<Vec<_>>(),
-        ["invalid-mode", "invalid-port", "bad-expansion", "invalid-signal", "empty-value"]
+        ["invalid-mode", "invalid-port", "bad-expansion", "invalid-signal", "empty-user"]
     );
 }
 

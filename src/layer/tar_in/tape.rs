@@ -77,6 +77,8 @@ pub(super) fn with_tape<T>(
         let mut parser = Parser::new(limits);
         // Negative times are legal in pax, but not to this parser: it is told to look away, and numbers are checked here.
         parser.set_ignore_pax_errors(true);
+        // A name may stand for the root; what that may be is told by who applies it.
+        parser.set_allow_empty_path(true);
         let mut tape = Tape { chunks, window: Vec::new(), start: 0, parser, position: 0, ended: false };
         let result = body(&mut tape);
         drop(tape);

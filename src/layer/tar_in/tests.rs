@@ -295,6 +295,17 @@ fn plain_archives_know_no_removals_and_take_the_callers_owner_and_mode() {
     }
 }
 
+#[test]
+fn a_plain_archives_member_without_a_name_is_passed_over() {
+    let archive = Forge::default()
+        .member("", EntryType::Regular, "", &[], b"text")
+        .member("f", EntryType::Regular, "", &[], b"12345")
+        .end();
+    let bench = Bench::new();
+    let applied = bench.apply(&archive, Mode::Plain).unwrap();
+    assert_eq!(summary(&bench.check(&archive, &applied)), ["f f 5"]);
+}
+
 /// What GNU tar archives: every kind of file, long names, sparse files, odd times and owners.
 fn assorted(dir: &Path) {
     let script = r#"

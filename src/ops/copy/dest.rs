@@ -60,32 +60,27 @@ pub(super) fn resolve(base: Option<&View<'_>>, op: &CopyOp, picks: &[Pick]) -> R
         )
         .about(&op.dest));
     }
-    if picks.len() > 1 && !is_dir && picks.iter().any(|p| !matches!(p.what, Picked::Tree { .. })) {
-        let count = picks.len();
-        return Err(OpError::input(
-            "copy-dest-not-a-directory",
-            format!("{count} files can't all become `{}`", op.dest),
-        )
-        .with_help(format!("end the destination with a slash: `{}/`", op.dest))
-        .about(&op.dest));
-    }
     let node = existing.and_then(|f| f.entry.child);
     Ok(Dest { path, is_dir, node, parents })
 }
 
-/// Gives every pick its target.
+/// Gives every pick its target. A destination that is no directory becomes one by the first source that is one: files
+/// before it want its very name, files after it go into it.
 pub(super) fn place(dest: &Dest, picks: &mut [Pick]) {
+    let mut is_dir = dest.is_dir;
     for pick in picks {
-        pick.target = match (&pick.kept, &pick.what) {
-            (Some(kept), _) => join(&dest.path, &kept.path),
-            (None, Picked::One(_) | Picked::Inline) if dest.is_dir => join(&dest.path, file_name(&pick.named)),
-            _ => dest.path.clone(),
+        let single = matches!(pick.what, Picked::One(_) | Picked::Inline);
+        pick.target = match &pick.kept {
+            Some(kept) => join(&dest.path, &kept.path),
+            None if single && is_dir => join(&dest.path, file_name(&pick.named)),
+            None => dest.path.clone(),
         };
+        is_dir |= !single;
     }
 }
 
 /// Looks for what can't be done: a file over a directory of the base or of an earlier source, a directory over anything
-/// else. Warns where a later source replaces a file of an earlier one.
+/// else. Warns where a later source replaces a file of an earlier one: of two files for one name the later one stays.
 pub(super) fn check(
     base: Option<&View<'_>>,
     dest: &Dest,
@@ -128,10 +123,10 @@ pub(super) fn check(
 fn targets(pick: &Pick) -> Vec<(Vec<u8>, bool)> {
     match &pick.what {
         Picked::One(_) | Picked::Inline => vec![(pick.target.clone(), false)],
-        Picked::Archive(_) => Vec::new(),
+        Picked::Archive(_) => vec![(pick.target.clone(), true)],
         Picked::Tree { dir, below } => {
-            let items = below.iter().flatten();
-            items.map(|item| (pick.target_of(dir, item), item.is_dir())).collect()
+            let items = below.iter().flatten().map(|item| (pick.target_of(dir, item), item.is_dir()));
+            std::iter::once((pick.target.clone(), true)).chain(items).collect()
         }
     }
 }

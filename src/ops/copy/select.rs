@@ -91,17 +91,30 @@ pub(super) fn select(
         sieve(pick, source, warnings).and_then(|()| hash(pick, source, cx.cancel)).map_err(|e| e.about(title))?;
     }
     // What was only looked into for the sake of a later `!` rule and turned out empty is not there.
-    picks.retain(|pick| {
-        !matches!(&pick.what, Picked::Tree { dir, below: Some(below) }
-        if below.is_empty() && hidden(sources, pick, &dir.path))
-    });
+    for pick in picks.extract_if(.., |pick| is_hidden(pick, sources)) {
+        let spec = &op.sources[pick.source];
+        if let (Some(source), false) = (&sources[pick.source], pattern_of(spec).is_wild()) {
+            return Err(missing(source, words(spec), &pick.named).about(words(spec)));
+        }
+    }
     Ok(picks)
 }
 
-fn hidden(sources: &[Option<Source<'_>>], pick: &Pick, path: &[u8]) -> bool {
-    match &sources[pick.source] {
-        Some(Source::Context(context)) => !path.is_empty() && context.ignore().excluded_by(path).is_some(),
+/// Whether an ignore rule covers this directory and nothing below it is taken.
+fn is_hidden(pick: &Pick, sources: &[Option<Source<'_>>]) -> bool {
+    match (&pick.what, &sources[pick.source]) {
+        (Picked::Tree { dir, below: Some(below) }, Some(Source::Context(context))) => {
+            below.is_empty() && !dir.path.is_empty() && context.ignore().excluded_by(&dir.path).is_some()
+        }
         _ => false,
+    }
+}
+
+fn pattern_of(spec: &CopySource) -> Pattern {
+    match spec {
+        // A name from an address is no pattern.
+        CopySource::Remote { path, .. } => Pattern::exactly(path),
+        _ => Pattern::new(words(spec)),
     }
 }
 
@@ -113,11 +126,7 @@ fn select_one(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Pick>, OpError> {
     let source = filter.source;
-    let pattern = match spec {
-        // A name from an address is no pattern.
-        CopySource::Remote { path, .. } => Pattern::exactly(path),
-        _ => Pattern::new(words(spec)),
-    };
+    let pattern = pattern_of(spec);
     let wild = pattern.is_wild();
     let hits = if wild {
         pattern.search(source, op.parents, &|item| filter.ignored(&item.path, item.is_dir()))?
