@@ -26,6 +26,7 @@ use crate::dockerfile::lower::Template;
 use crate::export::{ExportError, images};
 use crate::graph::Graph;
 use crate::image::reference::{Reference, ReferenceError};
+use crate::net::transfer::News;
 use crate::ops::context::Contexts;
 use crate::ops::imported::Imported;
 use crate::ops::{Cx, OpError};
@@ -188,9 +189,10 @@ impl Built<'_> {
         let at = began.elapsed().as_millis() as u64;
         let tags: Vec<String> = names.iter().map(ToString::to_string).collect();
         sink(Event::Image { id: image.id, manifest: image.manifest, names: tags.clone(), at });
-        let tell =
-            |what: &str| sink(Event::Exporting { what: what.to_owned(), at: began.elapsed().as_millis() as u64 });
-        let writer = Writer { request, store, tags: names, tell: &tell };
+        let at = || began.elapsed().as_millis() as u64;
+        let tell = |what: &str| sink(Event::Exporting { what: what.to_owned(), at: at() });
+        let watch = |name: &str, news: News| sink(Event::Exchange { name: name.to_owned(), news, at: at() });
+        let writer = Writer { request, store, tags: names, tell: &tell, watch: &watch };
         let mut pushed = Vec::new();
         for output in &target.outputs {
             pushed.extend(writer.write(output, &image.manifest)?);

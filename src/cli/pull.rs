@@ -4,9 +4,11 @@ use super::Session;
 use super::failure::Failure;
 use crate::image::Platform;
 use crate::image::Reference;
-use crate::registry::{self, Keyring};
+use crate::net::transfer::News;
+use crate::registry::{self, Keyring, Registries};
 use crate::store::Access;
-use crate::ui::{out, report};
+use crate::ui::out;
+use crate::ui::progress::Progress;
 use clap::Args;
 
 /// Arguments of `pull`.
@@ -24,7 +26,7 @@ pub struct PullArgs {
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<String>,
 
-    /// Print only the image IDs
+    /// Print only the digests
     #[arg(short, long)]
     quiet: bool,
 }
@@ -36,15 +38,17 @@ pub fn run(args: &PullArgs, session: &Session) -> Result<(), Failure> {
     let store = session.open_store(Access::Shared)?;
     let cancel = session.watch();
     let (settings, keyring) = (session.config.registries(), Keyring::from_environment());
-    let tell = |text: &str| {
-        if !args.quiet {
-            report::show(&format!("{}\n", crate::ui::sanitize::line(text)));
-        }
-    };
+    let progress = Progress::of_exchanges(args.quiet);
+    let watch = |name: &str, news: News| progress.exchange(name, news);
+    let registries = Registries { settings: &settings, keyring: &keyring, watch: &watch, cancel: &cancel };
+    let mut all = Vec::new();
     for name in &names {
-        let pulled = registry::pull(&store, name, &Platform::default(), &settings, &keyring, &tell, &cancel)?;
+        all.push(registry::pull(&store, name, &Platform::default(), &registries)?);
+    }
+    progress.finish();
+    for (name, pulled) in names.iter().zip(&all) {
         if args.quiet {
-            out::line(&pulled.image.id.to_string())?;
+            out::line(&pulled.digest.to_string())?;
             continue;
         }
         let what = if pulled.known { "Up to date" } else { "Pulled" };

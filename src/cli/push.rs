@@ -4,10 +4,13 @@ use super::Session;
 use super::failure::Failure;
 use crate::export::{Packing, images};
 use crate::image::Reference;
-use crate::registry::{self, Keyring};
+use crate::net::transfer::News;
+use crate::registry::{self, Keyring, Registries};
 use crate::store::Access;
-use crate::ui::{out, report};
-use clap::{Args, ValueEnum};
+use crate::ui::out;
+use crate::ui::progress::Progress;
+use clap::Args;
+use std::str::FromStr;
 
 /// Arguments of `push`.
 #[derive(Debug, Args)]
@@ -18,10 +21,11 @@ on every machine.
 Examples:
   rbuild push ghcr.io/me/app:1.2
   rbuild push app ghcr.io/me/app:1.2           the image `app` under another name
-  rbuild push --compression zstd localhost:5000/app")]
+  rbuild push --compression zstd:9 localhost:5000/app
+  rbuild push --compression zstd --force-compression debian localhost:5000/debian")]
 pub struct PushArgs {
-    /// How layers are packed that are not packed yet
-    #[arg(long, value_enum, value_name = "KIND", default_value_t = CompressionArg::Gzip)]
+    /// How layers are packed that are not packed yet: gzip, zstd or none
+    #[arg(long, value_name = "KIND[:LEVEL]", default_value = "gzip")]
     compression: CompressionArg,
 
     /// How hard layers are packed: 0 to 9 for gzip [default: 6], 1 to 22 for zstd [default: 3]
@@ -45,26 +49,35 @@ pub struct PushArgs {
     name: Option<String>,
 }
 
-/// `--compression`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum CompressionArg {
-    /// Read by everything
-    Gzip,
-    /// Smaller, and faster to unpack
-    Zstd,
-    /// Plain tars
-    None,
+/// `--compression`: `zstd`, `gzip:9`, `none`.
+#[derive(Clone, Copy, Debug)]
+struct CompressionArg {
+    packing: Packing,
+    level: Option<i32>,
+}
+
+impl FromStr for CompressionArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<CompressionArg, String> {
+        let (kind, level) = text.split_once(':').map_or((text, None), |(kind, level)| (kind, Some(level)));
+        let packing = match kind {
+            "gzip" => Packing::GZIP,
+            "zstd" => Packing::ZSTD,
+            "none" | "uncompressed" => Packing::NONE,
+            _ => return Err("it is gzip, zstd or none".to_owned()),
+        };
+        let level = level.map(|level| level.parse().map_err(|_| format!("'{level}' is no level"))).transpose()?;
+        Ok(CompressionArg { packing, level })
+    }
 }
 
 impl PushArgs {
     fn packing(&self) -> Result<Packing, Failure> {
-        let packing = match self.compression {
-            CompressionArg::Gzip => Packing::GZIP,
-            CompressionArg::Zstd => Packing::ZSTD,
-            CompressionArg::None => Packing::NONE,
-        };
-        let packing = Packing { level: self.compression_level, force: self.force_compression, ..packing };
-        packing.check().map_err(|reason| Failure::usage(format!("--compression-level: {reason}")))?;
+        let CompressionArg { packing, level } = self.compression;
+        let level = self.compression_level.or(level);
+        let packing = Packing { level, force: self.force_compression, ..packing };
+        packing.check().map_err(|reason| Failure::usage(format!("the level of compression: {reason}")))?;
         Ok(packing)
     }
 }
@@ -78,12 +91,11 @@ pub fn run(args: &PushArgs, session: &Session) -> Result<(), Failure> {
     let image = images::resolve(&store, &args.image)?;
     let (settings, keyring) = (session.config.registries(), Keyring::from_environment());
     let packing = args.packing()?;
-    let tell = |text: &str| {
-        if !args.quiet {
-            report::show(&format!("{}\n", crate::ui::sanitize::line(text)));
-        }
-    };
-    let pushed = registry::push(&store, &image, &name, packing, &settings, &keyring, &tell, &cancel)?;
+    let progress = Progress::of_exchanges(args.quiet);
+    let watch = |name: &str, news: News| progress.exchange(name, news);
+    let registries = Registries { settings: &settings, keyring: &keyring, watch: &watch, cancel: &cancel };
+    let pushed = registry::push(&store, &image, &name, packing, &registries)?;
+    progress.finish();
     if args.quiet {
         out::line(&pushed.digest.to_string())?;
         return Ok(());

@@ -82,14 +82,30 @@ impl Packing {
     /// # Errors
     /// The layer is not stored or damaged, the file cannot be written, or the work was called off.
     pub fn write(&self, store: &Store, diff_id: &Digest, path: &Path, cancel: &Cancel) -> Result<Blob, ExportError> {
+        self.write_noting(store, diff_id, path, &|_| {}, cancel)
+    }
+
+    /// As [`Packing::write`]; `note` is told how many more bytes of the unpacked layer are done.
+    ///
+    /// # Errors
+    /// As [`Packing::write`].
+    pub fn write_noting(
+        &self,
+        store: &Store,
+        diff_id: &Digest,
+        path: &Path,
+        note: &dyn Fn(u64),
+        cancel: &Cancel,
+    ) -> Result<Blob, ExportError> {
         let file = File::create_new(path).at("create", path)?;
         let mut out = Hashed { out: BufWriter::with_capacity(1 << 20, file), hasher: Hasher::new() };
         match self.encoding {
-            None => layers::layer_tar(store, diff_id, &mut out, cancel)?,
+            None => layers::layer_tar(store, diff_id, &mut Noted { out: &mut out, note }, cancel)?,
             Some(encoding) => {
-                let mut encoder = Encoder::new(encoding, self.level, &mut out).at("write", path)?;
-                layers::layer_tar(store, diff_id, &mut encoder, cancel)?;
-                encoder.finish().at("write", path)?;
+                let encoder = Encoder::new(encoding, self.level, &mut out).at("write", path)?;
+                let mut noted = Noted { out: encoder, note };
+                layers::layer_tar(store, diff_id, &mut noted, cancel)?;
+                noted.out.finish().at("write", path)?;
             }
         }
         out.out.flush().at("write", path)?;
@@ -107,6 +123,23 @@ impl<W: Write> Write for Hashed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.out.write(bytes)?;
         self.hasher.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+struct Noted<'n, W> {
+    out: W,
+    note: &'n dyn Fn(u64),
+}
+
+impl<W: Write> Write for Noted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        (self.note)(n as u64);
         Ok(n)
     }
 

@@ -17,6 +17,8 @@ const WINDOW: usize = 32 << 10;
 const GZIP_LEVEL: i32 = 6;
 /// The default of zstd(1).
 const ZSTD_LEVEL: i32 = 3;
+/// Largest window of a zstd frame, as a power of two: 8 MiB, what every reader must be able to take (RFC 8878, 3.1.1.1.2).
+const ZSTD_WINDOW: u32 = 23;
 /// Bytes of the tar in one zstd job.
 const ZSTD_JOB: u32 = 4 << 20;
 /// No name, no time, an unknown system: nothing that is not the tar's.
@@ -120,6 +122,9 @@ fn zstd_encoder<W: Write>(out: W, level: i32, threads: usize) -> io::Result<zstd
     // One worker gives what many give; none gives something else (zstd#2238).
     encoder.multithread(u32::try_from(threads.max(1)).unwrap_or(1))?;
     encoder.set_parameter(CParameter::JobSize(ZSTD_JOB))?;
+    if level > 19 {
+        encoder.set_parameter(CParameter::WindowLog(ZSTD_WINDOW))?;
+    }
     encoder.include_checksum(true)?;
     Ok(encoder)
 }

@@ -7,6 +7,7 @@ mod forward;
 mod guard;
 mod payload;
 mod proxy;
+pub mod transfer;
 mod url;
 
 pub use payload::Payload;

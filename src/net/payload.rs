@@ -1,5 +1,6 @@
 //! What a request sends.
 
+use super::transfer::Transfer;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ pub enum Payload {
         offset: u64,
         /// How many bytes.
         length: u64,
+        /// Is told how far it is.
+        transfer: Option<Arc<Transfer>>,
     },
 }
 
@@ -44,11 +47,29 @@ impl Payload {
         match self {
             Payload::None => Ok(Box::new(io::empty())),
             Payload::Bytes(bytes) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
-            Payload::File { path, offset, length } => {
+            Payload::File { path, offset, length, transfer } => {
                 let mut file = File::open(path)?;
                 file.seek(SeekFrom::Start(*offset))?;
-                Ok(Box::new(file.take(*length)))
+                Ok(Box::new(Shown { inner: file.take(*length), at: *offset, transfer: transfer.clone() }))
             }
         }
+    }
+}
+
+/// Tells how much was read.
+struct Shown<R> {
+    inner: R,
+    at: u64,
+    transfer: Option<Arc<Transfer>>,
+}
+
+impl<R: Read> Read for Shown<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.at += n as u64;
+        if let Some(transfer) = &self.transfer {
+            transfer.set(self.at);
+        }
+        Ok(n)
     }
 }

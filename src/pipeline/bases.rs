@@ -9,7 +9,8 @@ use crate::base::Cancel;
 use crate::dockerfile::lower::{BaseImage, Images, NotFound};
 use crate::export::{StoredImages, images};
 use crate::image::{Platform, Reference};
-use crate::registry::{self, Keyring, RegistryError, Settings};
+use crate::net::transfer::News;
+use crate::registry::{self, Keyring, Registries, RegistryError, Settings};
 use crate::solver::{Sink, event::Event};
 use crate::store::Store;
 use crate::vendor::Vendored;
@@ -81,16 +82,16 @@ impl<'b> Bases<'b> {
         Ok(Bases { store, stored, pulling, policy, vendored, cancel, sink, began: Instant::now(), asked })
     }
 
-    fn tell(&self, what: &str) {
+    fn tell(&self, name: &str, news: News) {
         let at = self.began.elapsed().as_millis() as u64;
-        (self.sink)(Event::Exporting { what: what.to_owned(), at });
+        (self.sink)(Event::Exchange { name: name.to_owned(), news, at });
     }
 
     fn pull(&self, name: &Reference) -> Result<(), RegistryError> {
-        self.tell(&format!("pulling {}", name.familiar()));
         let Pulling { settings, keyring, .. } = self.pulling;
-        let tell = |text: &str| self.tell(text);
-        registry::pull(self.store, name, &Platform::default(), settings, keyring, &tell, self.cancel).map(drop)
+        let watch = |name: &str, news: News| self.tell(name, news);
+        let registries = Registries { settings, keyring, watch: &watch, cancel: self.cancel };
+        registry::pull(self.store, name, &Platform::default(), &registries).map(drop)
     }
 }
 
@@ -135,7 +136,7 @@ impl Images for Bases<'_> {
         match self.pull(&name) {
             Ok(()) => self.stored.find(reference),
             Err(error) if self.pulling.when == Pull::Newer && stored.is_ok() && error.is_network() => {
-                self.tell(&format!("using the stored {}: {error}", name.familiar()));
+                self.tell(&name.familiar(), News::Said { text: format!("using what is stored: {error}") });
                 stored
             }
             Err(error) => {

@@ -7,7 +7,8 @@ use crate::export::{ExportError, Image, Packing, images, output, rootfs, variant
 use crate::image::annotation;
 use crate::image::reference::Reference;
 use crate::image::{Annotation, annotation::Level};
-use crate::registry;
+use crate::net::transfer::Watch;
+use crate::registry::{self, Registries};
 use crate::store::Store;
 use std::path::PathBuf;
 
@@ -104,7 +105,9 @@ pub(super) struct Writer<'w> {
     /// What the target is told to name its result.
     pub tags: &'w [Reference],
     /// Who is told of each thing that takes a while.
-    pub tell: &'w registry::Tell<'w>,
+    pub tell: &'w (dyn Fn(&str) + Sync),
+    /// Who is told of pushes.
+    pub watch: &'w Watch<'w>,
 }
 
 impl Writer<'_> {
@@ -136,9 +139,9 @@ impl Writer<'_> {
         }
         let (settings, keyring) = (&self.request.pulling.settings, &self.request.pulling.keyring);
         let packing = output.packing.unwrap_or(Packing::GZIP);
+        let registries = Registries { settings, keyring, watch: self.watch, cancel: &self.request.cancel };
         let push = |name: &Reference| {
-            let cancel = &self.request.cancel;
-            let pushed = registry::push(self.store, &image, name, packing, settings, keyring, self.tell, cancel)?;
+            let pushed = registry::push(self.store, &image, name, packing, &registries)?;
             let registry::Pushed { digest, sent, present, .. } = pushed;
             (self.tell)(&format!("pushed {}@{digest} ({sent} blobs sent, {present} present)", name.familiar()));
             Ok((name.clone(), digest))

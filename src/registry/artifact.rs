@@ -8,6 +8,7 @@ use super::{Keyring, RegistryError, Settings};
 use crate::base::{Cancel, Digest};
 use crate::image::Platform;
 use crate::image::{Descriptor, Reference};
+use crate::net::transfer::{Act, Transfer};
 use crate::net::{Method, Payload};
 use std::io::Read;
 use std::path::Path;
@@ -45,7 +46,7 @@ impl Repository {
     /// # Errors
     /// The registry cannot be asked, or gives what is no manifest.
     pub fn manifest(&self, platform: &Platform) -> Result<Option<Vec<u8>>, RegistryError> {
-        let puller = Puller::new(&self.remote, &self.name, &|_| {});
+        let puller = Puller::new(&self.remote, &self.name, &|_, _| {});
         let top = match puller.top() {
             Err(RegistryError::NotFound { .. }) => return Ok(None),
             top => top?,
@@ -78,7 +79,8 @@ impl Repository {
     /// # Errors
     /// The registry does not take it.
     pub fn send(&self, blob: &Descriptor, file: &Path) -> Result<(), RegistryError> {
-        self.target().send(&blob.digest, blob.size, file)
+        let transfer = Arc::new(Transfer::new(Act::Send, blob.digest, blob.size));
+        self.target().send(&blob.digest, blob.size, file, &transfer)
     }
 
     /// Puts a manifest under the name.

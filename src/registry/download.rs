@@ -4,6 +4,7 @@ use super::RegistryError;
 use super::client::{Ask, RETRIES, Remote};
 use super::error::Fault;
 use crate::image::Descriptor;
+use crate::net::transfer::Moving;
 use crate::net::{Body, Method, Response};
 use std::io::{self, Read};
 
@@ -23,6 +24,8 @@ pub(super) struct Download<'r> {
     began: u64,
     /// Connections in a row that gave next to nothing.
     strikes: u32,
+    /// Who is told how far it is.
+    moving: Option<Moving<'r>>,
 }
 
 impl<'r> Download<'r> {
@@ -34,10 +37,16 @@ impl<'r> Download<'r> {
         descriptor: &Descriptor,
     ) -> Result<Download<'r>, RegistryError> {
         let descriptor = descriptor.clone();
-        let mut download = Download { remote, repository, scopes, descriptor, body: None, at: 0, began: 0, strikes: 0 };
+        let mut download =
+            Download { remote, repository, scopes, descriptor, body: None, at: 0, began: 0, strikes: 0, moving: None };
         let response = download.ask()?;
         download.go_on(response)?;
         Ok(download)
+    }
+
+    /// Tells how far it is.
+    pub fn shown(self, moving: Moving<'r>) -> Download<'r> {
+        Download { moving: Some(moving), ..self }
     }
 
     fn ask(&self) -> Result<Response, RegistryError> {
@@ -120,6 +129,9 @@ impl Read for Download<'_> {
                         return Err(Self::fault(self.wrong(reason)));
                     }
                     self.body = None;
+                    if let Some(moving) = &self.moving {
+                        moving.complete();
+                    }
                     return Ok(0);
                 }
                 None if left == 0 => return Ok(0),
@@ -129,6 +141,9 @@ impl Read for Download<'_> {
                         Ok(0) => "the connection was closed".to_owned(),
                         Ok(n) => {
                             self.at += n as u64;
+                            if let Some(moving) = &self.moving {
+                                moving.transfer().set(self.at);
+                            }
                             return Ok(n);
                         }
                         Err(e) => e.to_string(),

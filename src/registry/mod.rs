@@ -28,8 +28,39 @@ pub use pull::{Pulled, pull};
 pub use push::{Pushed, push};
 pub use settings::{Host, Settings};
 
-/// Who is told of each thing that takes a while, a line each.
-pub type Tell<'t> = dyn Fn(&str) + Sync + 't;
+use crate::base::Cancel;
+use crate::image::Reference;
+use crate::net::transfer::{News, Watch};
+
+/// How registries are reached, and who hears of what is done with them.
+#[derive(Clone, Copy)]
+#[allow(missing_debug_implementations)]
+pub struct Registries<'r> {
+    /// What the configuration says of each.
+    pub settings: &'r Settings,
+    /// The user's credentials.
+    pub keyring: &'r Keyring,
+    /// Is told how it goes, under the familiar name of the image.
+    pub watch: &'r Watch<'r>,
+    /// Stop flag.
+    pub cancel: &'r Cancel,
+}
+
+impl Registries<'_> {
+    /// The registry that a name leads to, and who we are there.
+    fn connect(&self, name: &Reference) -> Result<client::Remote, RegistryError> {
+        let credential = self.keyring.find(&name.registry, &name.repository)?;
+        client::Remote::connect(&name.registry, credential, self.settings, self.cancel)
+    }
+
+    /// Tells that an exchange begins, does it, and tells that it has ended.
+    fn told<T>(&self, name: &str, act: &'static str, exchange: impl FnOnce() -> T) -> T {
+        (self.watch)(name, News::Begun { act });
+        let result = exchange();
+        (self.watch)(name, News::Ended);
+        result
+    }
+}
 
 /// Asks a registry whether it takes these credentials.
 ///
@@ -39,7 +70,7 @@ pub fn check_login(
     registry: &str,
     credential: &Credential,
     settings: &Settings,
-    cancel: &crate::base::Cancel,
+    cancel: &Cancel,
 ) -> Result<(), RegistryError> {
     let remote = client::Remote::connect(registry, Some(credential.clone()), settings, cancel)?;
     remote.ping()

@@ -74,7 +74,7 @@ fn asked<T>(
         let source = Reference { registry: registry.to_owned(), ..name.clone() };
         let credential = keyring.find(&source.registry, &source.repository)?;
         let remote = Remote::connect(&source.registry, credential, settings, cancel)?;
-        ask(&Puller::new(&remote, &source, &|_| {}))
+        ask(&Puller::new(&remote, &source, &|_, _| {}))
     };
     for mirror in settings.host(&name.registry).mirrors {
         match at(&mirror) {

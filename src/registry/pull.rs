@@ -3,13 +3,14 @@
 use super::client::{Ask, Remote};
 use super::download::Download;
 use super::error::Fault;
-use super::{Keyring, RegistryError, Settings, Tell};
-use crate::base::{Cancel, Digest};
+use super::{Registries, RegistryError};
+use crate::base::Digest;
 use crate::export::intake::{Blobs, Intake};
 use crate::export::{ExportError, Image, images};
 use crate::image::Platform;
 use crate::image::manifest::media;
 use crate::image::{Descriptor, DocumentError, ImageIndex, MAX_DOCUMENT, Manifest, Reference};
+use crate::net::transfer::{Act, Moving, News, Watch};
 use crate::net::{Method, Response};
 use crate::store::Store;
 use serde_json::Value;
@@ -42,38 +43,35 @@ pub fn pull(
     store: &Store,
     name: &Reference,
     platform: &Platform,
-    settings: &Settings,
-    keyring: &Keyring,
-    tell: &Tell<'_>,
-    cancel: &Cancel,
+    registries: &Registries<'_>,
 ) -> Result<Pulled, RegistryError> {
-    for mirror in settings.host(&name.registry).mirrors {
-        let source = Reference { registry: mirror.clone(), ..name.clone() };
-        match pull_from(store, &source, name, platform, settings, keyring, tell, cancel) {
-            Err(error) if error.is_network() || error.is_not_found() => {
-                tell(&format!("mirror {mirror} does not help: {error}"));
+    let familiar = name.familiar();
+    let from = |source: &Reference| pull_from(store, source, name, platform, registries);
+    registries.told(&familiar, "pull", || {
+        for mirror in registries.settings.host(&name.registry).mirrors {
+            match from(&Reference { registry: mirror.clone(), ..name.clone() }) {
+                Err(error) if error.is_network() || error.is_not_found() => {
+                    let text = format!("mirror {mirror} does not help: {error}");
+                    (registries.watch)(&familiar, News::Said { text });
+                }
+                result => return result,
             }
-            result => return result,
         }
-    }
-    pull_from(store, name, name, platform, settings, keyring, tell, cancel)
+        from(name)
+    })
 }
 
 /// Pulls from where `source` says what is to be named `name`.
-#[allow(clippy::too_many_arguments)]
 fn pull_from(
     store: &Store,
     source: &Reference,
     name: &Reference,
     platform: &Platform,
-    settings: &Settings,
-    keyring: &Keyring,
-    tell: &Tell<'_>,
-    cancel: &Cancel,
+    registries: &Registries<'_>,
 ) -> Result<Pulled, RegistryError> {
-    let credential = keyring.find(&source.registry, &source.repository)?;
-    let remote = Remote::connect(&source.registry, credential, settings, cancel)?;
-    let puller = Puller::new(&remote, source, tell);
+    let remote = registries.connect(source)?;
+    let cancel = registries.cancel;
+    let puller = Puller { told: name.familiar(), ..Puller::new(&remote, source, registries.watch) };
     let (digest, descriptor, manifest, bytes) = puller.manifest(platform)?;
     let named = |manifest: &Digest| match name.digest {
         Some(_) => images::pin(store, manifest, name),
@@ -119,15 +117,17 @@ pub(super) struct Document {
 pub(super) struct Puller<'p> {
     remote: &'p Remote,
     name: &'p Reference,
+    /// As the user has it.
+    told: String,
     place: PathBuf,
     scopes: Vec<String>,
-    tell: &'p Tell<'p>,
+    watch: &'p Watch<'p>,
 }
 
 impl<'p> Puller<'p> {
-    pub fn new(remote: &'p Remote, name: &'p Reference, tell: &'p Tell<'p>) -> Puller<'p> {
+    pub fn new(remote: &'p Remote, name: &'p Reference, watch: &'p Watch<'p>) -> Puller<'p> {
         let scopes = vec![format!("repository:{}:pull", name.repository)];
-        Puller { remote, name, place: name.familiar().into(), scopes, tell }
+        Puller { remote, name, told: name.familiar(), place: name.familiar().into(), scopes, watch }
     }
 
     fn wrong(&self, reason: impl Into<String>) -> RegistryError {
@@ -276,8 +276,9 @@ impl Blobs for Puller<'_> {
 
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>, ExportError> {
         let Descriptor { digest, size, .. } = descriptor;
-        (self.tell)(&format!("{}: layer {} ({size} bytes)", self.name.familiar(), digest.short()));
+        let moving = Moving::begin(self.watch, &self.told, Act::Fetch, *digest, *size);
         let download = Download::start(self.remote, &self.name.repository, &self.scopes, descriptor);
+        let download = download.map(|download| download.shown(moving));
         Ok(Box::new(download.map_err(|error| {
             let fault = Fault { place: self.name.familiar(), reason: error.to_string() };
             let source = std::io::Error::other(fault);

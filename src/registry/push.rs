@@ -1,13 +1,13 @@
 //! From the store into a registry.
 
-use super::client::{Ask, Remote};
+use super::client::Ask;
 use super::upload::Target;
-use super::{Keyring, RegistryError, Settings, Tell};
+use super::{Registries, RegistryError};
 use crate::base::{Cancel, Digest, parallel};
 use crate::export::intake::{KEPT_GZIP, KEPT_ZSTD};
 use crate::export::{Image, Packing};
 use crate::image::{Descriptor, Manifest, Reference};
-use crate::layer::encode::Encoding;
+use crate::net::transfer::{Act, Moving, News, Watch};
 use crate::net::{Method, Payload};
 use crate::store::Store;
 use crate::store::packed::Packed;
@@ -37,46 +37,34 @@ pub struct Pushed {
 ///
 /// # Errors
 /// The registry cannot be reached or refuses, a blob of the image is missing, or the work was called off.
-#[allow(clippy::too_many_arguments)]
 pub fn push(
     store: &Store,
     image: &Image,
     name: &Reference,
     packing: Packing,
-    settings: &Settings,
-    keyring: &Keyring,
-    tell: &Tell<'_>,
-    cancel: &Cancel,
+    registries: &Registries<'_>,
 ) -> Result<Pushed, RegistryError> {
     if name.digest.is_some() {
         return Err(RegistryError::Pinned(name.familiar()));
     }
-    let credential = keyring.find(&name.registry, &name.repository)?;
-    let remote = Remote::connect(&name.registry, credential, settings, cancel)?;
-    let scopes = [format!("repository:{}:pull,push", name.repository)];
-    let target = Target { remote: &remote, repository: &name.repository, scopes: &scopes };
-    let pusher = Pusher {
-        store,
-        name,
-        target,
-        packing,
-        elsewhere: elsewhere(store, name)?,
-        tell,
-        cancel,
-        sent: AtomicUsize::new(0),
-        present: AtomicUsize::new(0),
-    };
-    let layers: Vec<_> = image.manifest.layers.iter().zip(&image.config.rootfs.diff_ids).collect();
-    let layers = parallel::try_map(WORKERS, &layers, |(descriptor, diff_id)| pusher.layer(descriptor, diff_id))?;
-    pusher.kept(&image.manifest.config)?;
-    let bytes = if layers == image.manifest.layers {
-        store.read_blob(&image.manifest_digest)?
-    } else {
-        Manifest { layers, ..image.manifest.clone() }.to_bytes()
-    };
-    let digest = pusher.manifest(image.manifest.kind(), &bytes)?;
-    let count = |counter: AtomicUsize| counter.into_inner();
-    Ok(Pushed { digest, size: bytes.len() as u64, sent: count(pusher.sent), present: count(pusher.present) })
+    let familiar = name.familiar();
+    registries.told(&familiar, "push", || {
+        let remote = registries.connect(name)?;
+        let scopes = [format!("repository:{}:pull,push", name.repository)];
+        let pusher = Pusher {
+            store,
+            name,
+            told: &familiar,
+            target: Target { remote: &remote, repository: &name.repository, scopes: &scopes },
+            packing,
+            elsewhere: elsewhere(store, name)?,
+            watch: registries.watch,
+            cancel: registries.cancel,
+            sent: AtomicUsize::new(0),
+            present: AtomicUsize::new(0),
+        };
+        pusher.image(image)
+    })
 }
 
 /// In which other repositories of the registry blobs lie, as far as the store's images tell.
@@ -92,9 +80,8 @@ fn elsewhere(store: &Store, name: &Reference) -> Result<HashMap<Digest, String>,
         let Ok(manifest) = Manifest::from_bytes(&bytes) else { continue };
         for layer in manifest.layers {
             // A plain layer was sent packed, if it was sent.
-            let ways = [KEPT_GZIP, KEPT_ZSTD, Encoding::Gzip.way(), Encoding::Zstd.way()];
-            let packed = ways.iter().filter_map(|way| store.packed(&layer.digest, way).ok().flatten());
-            for digest in packed.map(|p| p.digest).chain([layer.digest]) {
+            let packed = store.packings(&layer.digest).unwrap_or_default();
+            for digest in packed.into_values().map(|p| p.digest).chain([layer.digest]) {
                 found.entry(digest).or_insert_with(|| other.repository.clone());
             }
         }
@@ -105,10 +92,12 @@ fn elsewhere(store: &Store, name: &Reference) -> Result<HashMap<Digest, String>,
 struct Pusher<'p> {
     store: &'p Store,
     name: &'p Reference,
+    /// As people know it.
+    told: &'p str,
     target: Target<'p>,
     packing: Packing,
     elsewhere: HashMap<Digest, String>,
-    tell: &'p Tell<'p>,
+    watch: &'p Watch<'p>,
     cancel: &'p Cancel,
     sent: AtomicUsize,
     present: AtomicUsize,
@@ -123,6 +112,20 @@ struct Made {
 }
 
 impl Pusher<'_> {
+    fn image(self, image: &Image) -> Result<Pushed, RegistryError> {
+        let layers: Vec<_> = image.manifest.layers.iter().zip(&image.config.rootfs.diff_ids).collect();
+        let layers = parallel::try_map(WORKERS, &layers, |(descriptor, diff_id)| self.layer(descriptor, diff_id))?;
+        self.kept(&image.manifest.config)?;
+        let bytes = if layers == image.manifest.layers {
+            self.store.read_blob(&image.manifest_digest)?
+        } else {
+            Manifest { layers, ..image.manifest.clone() }.to_bytes()
+        };
+        let digest = self.manifest(image.manifest.kind(), &bytes)?;
+        let count = |counter: AtomicUsize| counter.into_inner();
+        Ok(Pushed { digest, size: bytes.len() as u64, sent: count(self.sent), present: count(self.present) })
+    }
+
     /// Sees to it that the registry has a layer; its descriptor there.
     fn layer(&self, descriptor: &Descriptor, diff_id: &Digest) -> Result<Descriptor, RegistryError> {
         if descriptor.digest != *diff_id && self.packing.keeps(descriptor) {
@@ -144,7 +147,7 @@ impl Pusher<'_> {
             Some(way) => self.store.packed(diff_id, way)?,
         };
         if let Some(known) = known
-            && self.is_there(&known.digest)?
+            && self.is_there(&known.digest, known.size)?
         {
             return Ok(self.packing.describe(descriptor, &known));
         }
@@ -152,7 +155,7 @@ impl Pusher<'_> {
         if let Some(way) = way {
             self.store.remember_packed(diff_id, &way, made.packed.clone())?;
         }
-        if !self.is_there(&made.packed.digest)? {
+        if !self.is_there(&made.packed.digest, made.packed.size)? {
             self.send(&made.packed, &made.path)?;
         }
         Ok(self.packing.describe(descriptor, &made.packed))
@@ -161,7 +164,7 @@ impl Pusher<'_> {
     /// Sees to it that the registry has a blob of the store.
     fn kept(&self, descriptor: &Descriptor) -> Result<(), RegistryError> {
         let digest = descriptor.digest;
-        if self.is_there(&digest)? {
+        if self.is_there(&digest, descriptor.size)? {
             return Ok(());
         }
         if !self.store.has_blob(&digest) {
@@ -170,7 +173,7 @@ impl Pusher<'_> {
         self.send(&Packed { digest, size: descriptor.size }, &self.store.blob_path(&digest))
     }
 
-    fn is_there(&self, digest: &Digest) -> Result<bool, RegistryError> {
+    fn is_there(&self, digest: &Digest, size: u64) -> Result<bool, RegistryError> {
         let there = self.target.has(digest)?
             || match self.elsewhere.get(digest) {
                 Some(other) => self.target.mount(digest, other)?,
@@ -178,13 +181,15 @@ impl Pusher<'_> {
             };
         if there {
             self.present.fetch_add(1, Ordering::Relaxed);
+            (self.watch)(self.told, News::Known { blob: *digest, size });
         }
         Ok(there)
     }
 
     fn send(&self, blob: &Packed, path: &std::path::Path) -> Result<(), RegistryError> {
-        (self.tell)(&format!("{}: sending {} ({} bytes)", self.name.familiar(), blob.digest.short(), blob.size));
-        self.target.send(&blob.digest, blob.size, path)?;
+        let moving = Moving::begin(self.watch, self.told, Act::Send, blob.digest, blob.size);
+        self.target.send(&blob.digest, blob.size, path, moving.transfer())?;
+        moving.complete();
         self.sent.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -193,7 +198,11 @@ impl Pusher<'_> {
     fn make(&self, diff_id: &Digest) -> Result<Made, RegistryError> {
         let dir = self.store.temp_dir()?;
         let path = dir.path().join("layer");
-        let packed = self.packing.write(self.store, diff_id, &path, self.cancel)?;
+        let size = self.store.layer(diff_id)?.map_or(0, |layer| layer.tar_size);
+        let moving = Moving::begin(self.watch, self.told, Act::Pack, *diff_id, size);
+        let noted = |bytes| moving.transfer().add(bytes);
+        let packed = self.packing.write_noting(self.store, diff_id, &path, &noted, self.cancel)?;
+        moving.complete();
         Ok(Made { packed, _dir: dir, path })
     }
 

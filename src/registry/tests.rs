@@ -161,14 +161,16 @@ impl Server {
 
     fn pull_as(&self, store: &TestStore, keyring: &Keyring) -> Result<Pulled, RegistryError> {
         let platform = Platform { os: "linux".into(), arch: "amd64".into(), variant: String::new() };
-        pull(&store.store, &self.name(), &platform, &settings(), keyring, &|_| {}, &Cancel::new())
+        let (settings, cancel) = (settings(), Cancel::new());
+        let registries = Registries { settings: &settings, keyring, watch: &|_, _| {}, cancel: &cancel };
+        pull(&store.store, &self.name(), &platform, &registries)
     }
 
     fn push(&self, store: &TestStore, image: &Digest) -> Result<Pushed, RegistryError> {
         let image = images::read(&store.store, image).unwrap();
-        let (name, keyring) = (self.name(), Keyring::default());
-        let tell = |_: &str| {};
-        push(&store.store, &image, &name, Packing::GZIP, &settings(), &keyring, &tell, &Cancel::new())
+        let (settings, keyring, cancel) = (settings(), Keyring::default(), Cancel::new());
+        let registries = Registries { settings: &settings, keyring: &keyring, watch: &|_, _| {}, cancel: &cancel };
+        push(&store.store, &image, &self.name(), Packing::GZIP, &registries)
     }
 }
 

@@ -4,8 +4,10 @@ use super::RegistryError;
 use super::auth::form;
 use super::client::{Ask, Remote};
 use crate::base::Digest;
+use crate::net::transfer::Transfer;
 use crate::net::{Method, Payload, Response, Url};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Bytes of a chunk, which some registries bound to no more; the server may ask for longer ones.
 const CHUNK: u64 = 4 << 20;
@@ -21,6 +23,9 @@ pub(super) struct Target<'t> {
     /// To read and write it.
     pub scopes: &'t [String],
 }
+
+/// Bytes of the blob, from an offset on, of a length.
+type Part<'p> = dyn Fn(u64, u64) -> Payload + 'p;
 
 /// How an upload in one piece went.
 enum Whole {
@@ -53,11 +58,15 @@ impl Target<'_> {
         Ok(matches!(self.remote.send(&ask), Ok(response) if response.status == 201))
     }
 
-    /// Sends the blob: `size` bytes of a file.
-    pub fn send(&self, digest: &Digest, size: u64, file: &Path) -> Result<(), RegistryError> {
+    /// Sends the blob: `size` bytes of a file, and notes in `transfer` how far it is.
+    pub fn send(&self, digest: &Digest, size: u64, file: &Path, transfer: &Arc<Transfer>) -> Result<(), RegistryError> {
         let mut chunked = false;
         for attempt in 0.. {
-            let result = if chunked { self.in_chunks(digest, size, file)? } else { self.whole(digest, size, file)? };
+            let part = |offset, length| {
+                let transfer = Some(transfer.clone());
+                Payload::File { path: file.to_owned(), offset, length, transfer }
+            };
+            let result = if chunked { self.in_chunks(digest, size, &part)? } else { self.whole(digest, size, &part)? };
             match result {
                 Whole::Done => return Ok(()),
                 Whole::TooLarge if !chunked => chunked = true,
@@ -86,11 +95,11 @@ impl Target<'_> {
         Ok((self.remote.location(&ask.url, response.header("location"))?, least))
     }
 
-    fn whole(&self, digest: &Digest, size: u64, file: &Path) -> Result<Whole, RegistryError> {
+    fn whole(&self, digest: &Digest, size: u64, part: &Part<'_>) -> Result<Whole, RegistryError> {
         let (url, _) = self.begin(digest)?;
         let mut ask = Ask::new(Method::Put, with_digest(&url, digest)?, self.scopes, self.what(digest));
         ask.headers.push(("content-type", "application/octet-stream".into()));
-        ask.payload = Payload::File { path: file.to_owned(), offset: 0, length: size };
+        ask.payload = part(0, size);
         match self.remote.send(&ask) {
             Ok(response) => self.end(&ask, response),
             // A server that finds a body too large may close instead of answering.
@@ -99,7 +108,7 @@ impl Target<'_> {
         }
     }
 
-    fn in_chunks(&self, digest: &Digest, size: u64, file: &Path) -> Result<Whole, RegistryError> {
+    fn in_chunks(&self, digest: &Digest, size: u64, part: &Part<'_>) -> Result<Whole, RegistryError> {
         let (mut url, least) = self.begin(digest)?;
         let chunk = CHUNK.max(least.min(MAX_CHUNK));
         let mut at = 0;
@@ -109,7 +118,7 @@ impl Target<'_> {
             let mut ask = Ask::new(Method::Patch, url.clone(), self.scopes, self.what(digest));
             ask.headers.push(("content-type", "application/octet-stream".into()));
             ask.headers.push(("content-range", format!("{at}-{}", at + length - 1)));
-            ask.payload = Payload::File { path: file.to_owned(), offset: at, length };
+            ask.payload = part(at, length);
             let response = self.remote.send(&ask)?;
             match response.status {
                 202 => at += length,

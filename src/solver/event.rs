@@ -3,6 +3,7 @@
 use crate::base::Digest;
 use crate::diag::Diagnostic;
 use crate::graph::StepId;
+use crate::net::transfer::News;
 use crate::solver::reason::Reason;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,16 @@ pub enum Event {
         /// The cache that has it (`--cache-from`), for a hit that this store did not have.
         #[serde(skip_serializing_if = "Option::is_none")]
         from: Option<String>,
+    },
+    /// An image comes from a registry or goes there, beside the steps.
+    Exchange {
+        /// Its name.
+        name: String,
+        /// How it goes.
+        #[serde(flatten)]
+        news: News,
+        /// When.
+        at: u64,
     },
     /// Work after the steps: "writing image", "exporting to x.tar".
     Exporting {

@@ -26,7 +26,7 @@ impl Store {
     /// # Errors
     /// The note cannot be read.
     pub fn packed(&self, layer: &Digest, way: &str) -> Result<Option<Packed>, StoreError> {
-        Ok(self.all_packed(layer)?.remove(way))
+        Ok(self.packings(layer)?.remove(way))
     }
 
     /// Remembers a blob that unpacks to a layer of the store, which the caller has seen to.
@@ -34,7 +34,7 @@ impl Store {
     /// # Errors
     /// The note cannot be written.
     pub fn remember_packed(&self, layer: &Digest, way: &str, packed: Packed) -> Result<(), StoreError> {
-        let mut all = self.all_packed(layer)?;
+        let mut all = self.packings(layer)?;
         if all.get(way) == Some(&packed) {
             return Ok(());
         }
@@ -43,7 +43,11 @@ impl Store {
         self.write_file(&self.packed_path(layer), &layout::seal(&body))
     }
 
-    fn all_packed(&self, layer: &Digest) -> Result<BTreeMap<String, Packed>, StoreError> {
+    /// All blobs that are known to unpack to a layer, by what made them.
+    ///
+    /// # Errors
+    /// The note cannot be read.
+    pub fn packings(&self, layer: &Digest) -> Result<BTreeMap<String, Packed>, StoreError> {
         Ok(layout::read_sealed(&self.packed_path(layer))?.unwrap_or_default())
     }
 

@@ -6,6 +6,7 @@ use crate::dockerfile::lower::{BaseImage, Images as _, NotFound};
 use crate::export::images;
 use crate::image::{Platform, Reference};
 use crate::lock::LockedImage;
+use crate::net::transfer::News;
 use crate::pipeline::Pull;
 use crate::pipeline::inputs::{MOVED_HELP, moved_notes};
 use crate::registry;
@@ -70,7 +71,7 @@ impl Bases<'_> {
             if !self.asked.first(name) {
                 return Ok(());
             }
-            self.tell(&format!("asking for {}", name.familiar()));
+            self.tell(&name.familiar(), News::Said { text: "asking what it stands for".to_owned() });
             let (settings, keyring) = (&self.pulling.settings, &self.pulling.keyring);
             let found = registry::current(name, settings, keyring, self.cancel).map_err(|error| {
                 let mut help = error.help();
@@ -100,7 +101,7 @@ impl Bases<'_> {
         let platform = Platform::default();
         let taken = vendored.take_image(self.store, name, manifest, &platform, self.cancel).and_then(|taken| {
             let Some((manifest, digest)) = taken else { return Ok(None) };
-            self.tell(&format!("{} is from the vendor directory", name.familiar()));
+            self.tell(&name.familiar(), News::Said { text: "from the vendor directory".to_owned() });
             match name.digest {
                 // The digest may be that of an index.
                 Some(_) => images::pin(self.store, &manifest, name)?,

@@ -1,5 +1,6 @@
 //! A build's progress: events come in from any thread, one thread draws.
 
+mod exchanges;
 mod json;
 mod plain;
 mod quiet;
@@ -8,6 +9,7 @@ mod state;
 mod tty;
 
 use crate::diag::{Diagnostic, Severity};
+use crate::net::transfer::News;
 use crate::solver::event::Event;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::io::{self, IsTerminal};
@@ -54,26 +56,45 @@ trait Renderer: Send {
 pub struct Progress {
     events: Option<Sender<Event>>,
     thread: Option<JoinHandle<()>>,
+    began: Instant,
 }
 
 impl Progress {
     /// Starts the display.
     pub fn start(style: Style) -> Progress {
-        let mut renderer: Box<dyn Renderer> = match style {
+        let renderer: Box<dyn Renderer> = match style {
             Style::Json => Box::new(json::Json::new(io::stdout())),
             Style::Quiet => Box::new(quiet::Quiet::default()),
-            Style::Plain => Box::new(plain::Plain::new(anstream::stderr())),
+            Style::Plain => Box::new(plain::Plain::of_build(anstream::stderr())),
             // A live view that is asked for where there is no terminal would be escape sequences in a file.
             Style::Auto | Style::Tty => match is_live_terminal() {
                 true => Box::new(tty::Tty::new()),
-                false => Box::new(plain::Plain::new(anstream::stderr())),
+                false => Box::new(plain::Plain::of_build(anstream::stderr())),
             },
         };
+        Progress::of(renderer)
+    }
+
+    /// Starts the display of images on their way from or to registries: live on a terminal, else lines.
+    pub fn of_exchanges(quiet: bool) -> Progress {
+        match (quiet, is_live_terminal()) {
+            (true, _) => Progress::of(Box::new(quiet::Quiet::default())),
+            (false, true) => Progress::of(Box::new(tty::Tty::new())),
+            (false, false) => Progress::of(Box::new(plain::Plain::of_exchanges(anstream::stderr()))),
+        }
+    }
+
+    /// Takes news of an exchange; from any thread.
+    pub fn exchange(&self, name: &str, news: News) {
+        self.send(Event::Exchange { name: name.to_owned(), news, at: self.began.elapsed().as_millis() as u64 });
+    }
+
+    fn of(mut renderer: Box<dyn Renderer>) -> Progress {
         let (events, receiver) = crossbeam_channel::unbounded();
         let builder = std::thread::Builder::new().name("progress".into());
         // Without a thread the build goes on unseen: its result and its errors are told by the caller.
         let thread = builder.spawn(move || draw(&mut *renderer, &receiver)).ok();
-        Progress { events: Some(events), thread }
+        Progress { events: Some(events), thread, began: Instant::now() }
     }
 
     /// Takes an event; from any thread.

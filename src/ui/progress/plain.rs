@@ -1,6 +1,7 @@
 //! Lines, one for each thing that happens, as `docker build --progress=plain` writes them: made to be read in a log and
 //! searched with grep.
 
+use super::exchanges::{Kind, Told};
 use super::state::State;
 use super::{Renderer, seconds};
 use crate::graph::StepId;
@@ -14,14 +15,44 @@ use std::time::{Duration, Instant};
 pub struct Plain<W> {
     to: W,
     state: State,
-    /// Number of the last line that is no step's.
-    extra: usize,
+    /// The last number that was given away.
+    last: usize,
+    /// The number before that of the first step.
+    before: usize,
+    /// Numbers of exchanges; none where there is nothing to tell them from.
+    exchanges: Option<Vec<usize>>,
 }
 
 impl<W: Write> Plain<W> {
-    /// A renderer that writes to `to`.
-    pub fn new(to: W) -> Plain<W> {
-        Plain { to, state: State::default(), extra: 0 }
+    /// A build's log, written to `to`. Each line begins with the number of what it is about, counted from 1 as in docker's
+    /// output: steps, and images that are pulled, which come before the steps are known.
+    pub fn of_build(to: W) -> Plain<W> {
+        Plain { to, state: State::default(), last: 0, before: 0, exchanges: Some(Vec::new()) }
+    }
+
+    /// The log of a command that only pulls or pushes.
+    pub fn of_exchanges(to: W) -> Plain<W> {
+        Plain { exchanges: None, ..Plain::of_build(to) }
+    }
+
+    fn told(&mut self, told: &Told) {
+        let Some(numbers) = &mut self.exchanges else {
+            // How the command ends, it says itself.
+            if !matches!(told.kind, Kind::Ended(_)) {
+                let _ = writeln!(self.to, "{}", told.logged());
+            }
+            return;
+        };
+        while numbers.len() <= told.exchange {
+            self.last += 1;
+            numbers.push(self.last);
+        }
+        let number = numbers[told.exchange];
+        self.line(number, &told.logged());
+    }
+
+    fn number(&self, step: StepId) -> usize {
+        self.before + step.index() + 1
     }
 
     fn line(&mut self, number: usize, text: &str) {
@@ -32,36 +63,38 @@ impl<W: Write> Plain<W> {
     fn output(&mut self, step: StepId, lines: &[String], now: Instant) {
         let since = self.state.step(step).started.map_or(Duration::ZERO, |start| now.duration_since(start));
         for line in lines {
-            self.line(number(step), &format!("{:.3} {line}", since.as_secs_f64()));
+            self.line(self.number(step), &format!("{:.3} {line}", since.as_secs_f64()));
         }
     }
-}
-
-/// Steps are counted from 1, as in docker's output.
-fn number(step: StepId) -> usize {
-    step.index() + 1
 }
 
 impl<W: Write + Send> Renderer for Plain<W> {
     fn event(&mut self, event: &Event, now: Instant) {
         let lines = self.state.apply(event, now);
         match event {
-            Event::Planned { steps } => self.extra = steps.len(),
+            Event::Planned { steps } => {
+                self.before = self.last;
+                self.last += steps.len();
+            }
+            Event::Exchange { name, news, .. } => {
+                let told = self.state.exchanges.apply(name, news, now);
+                self.told(&told);
+            }
             Event::Started { step, .. } => {
                 let label = self.state.step(*step).label.clone();
-                self.line(number(*step), &label);
+                self.line(self.number(*step), &label);
             }
             Event::Output { step, .. } => self.output(*step, &lines, now),
-            Event::Note { step, text } => self.line(number(*step), &format!("WARNING {}", sanitize::line(text))),
+            Event::Note { step, text } => self.line(self.number(*step), &format!("WARNING {}", sanitize::line(text))),
             Event::Missed { step, reason } => {
-                self.line(number(*step), &format!("MISS {}", sanitize::line(&reason.to_string())));
+                self.line(self.number(*step), &format!("MISS {}", sanitize::line(&reason.to_string())));
             }
             Event::Finished { step, outcome, millis, from, .. } => {
                 self.output(*step, &lines, now);
                 let known = self.state.step(*step);
                 if known.started.is_none() && *outcome != Outcome::Cancelled {
                     let label = known.label.clone();
-                    self.line(number(*step), &label);
+                    self.line(self.number(*step), &label);
                 }
                 let took = seconds(Duration::from_millis(*millis));
                 let text = match (outcome, from) {
@@ -73,20 +106,26 @@ impl<W: Write + Send> Renderer for Plain<W> {
                     (Outcome::Failed, _) => format!("ERROR {took}"),
                     (Outcome::Cancelled, _) => "CANCELED".to_owned(),
                 };
-                self.line(number(*step), &text);
+                self.line(self.number(*step), &text);
             }
             Event::Exporting { what, .. } => {
-                self.extra += 1;
-                self.line(self.extra, &sanitize::line(what));
+                self.last += 1;
+                self.line(self.last, &sanitize::line(what));
             }
             Event::Image { id, names, .. } => {
-                self.extra += 1;
-                self.line(self.extra, &format!("image {id}"));
+                self.last += 1;
+                self.line(self.last, &format!("image {id}"));
                 for name in names {
-                    self.line(self.extra, &format!("named {}", sanitize::line(name)));
+                    self.line(self.last, &format!("named {}", sanitize::line(name)));
                 }
             }
             Event::Diagnostic { .. } => {}
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        for told in self.state.exchanges.overdue(now) {
+            self.told(&told);
         }
     }
 
@@ -98,11 +137,12 @@ impl<W: Write + Send> Renderer for Plain<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::transfer::News;
     use crate::solver::event::PlannedStep;
 
     #[test]
     fn a_log_reads_as_dockers() {
-        let mut plain = Plain::new(Vec::new());
+        let mut plain = Plain::of_build(Vec::new());
         let now = Instant::now();
         let label = |text: &str| text.to_owned();
         let plan = ["[1/3] FROM base", "[2/3] RUN make", "[3/3] RUN make\ntest"];
@@ -120,7 +160,10 @@ mod tests {
             from: None,
         };
         let output = |text: &str| Event::Output { step: StepId(1), stream: 1, text: text.into() };
+        let exchange = |news| Event::Exchange { name: "base".into(), news, at: 0 };
         for (event, at) in [
+            (exchange(News::Begun { act: "pull" }), 0),
+            (exchange(News::Ended), 0),
             (Event::Planned { steps: steps.collect() }, 0),
             (finished(0, Outcome::Cached, 0), 0),
             (Event::Started { step: StepId(1), at: 0 }, 0),
@@ -130,20 +173,24 @@ mod tests {
             (Event::Started { step: StepId(2), at: 0 }, 2000),
             (Event::Note { step: StepId(2), text: "slow".into() }, 2000),
             (finished(2, Outcome::Failed, 100), 2100),
+            (Event::Exporting { what: "to x".into(), at: 0 }, 2100),
         ] {
             plain.event(&event, now + Duration::from_millis(at));
         }
         let expected = "\
-#1 [1/3] FROM base
-#1 CACHED
-#2 [2/3] RUN make
-#2 0.123 cc -c a.c
-#2 0.456 warning
-#2 1.234 last
-#2 DONE 1.2s
-#3 [3/3] RUN make test
-#3 WARNING slow
-#3 ERROR 0.1s
+#1 pull base
+#1 DONE 0.0s
+#2 [1/3] FROM base
+#2 CACHED
+#3 [2/3] RUN make
+#3 0.123 cc -c a.c
+#3 0.456 warning
+#3 1.234 last
+#3 DONE 1.2s
+#4 [3/3] RUN make test
+#4 WARNING slow
+#4 ERROR 0.1s
+#5 to x
 ";
         assert_eq!(String::from_utf8(plain.to).unwrap(), expected);
     }

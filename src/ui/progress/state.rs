@@ -1,5 +1,6 @@
 //! What is known of a running build: the steps, how far each is, the last lines of each one's output. Draws nothing.
 
+use super::exchanges::Exchanges;
 use crate::graph::StepId;
 use crate::solver::event::{Event, Outcome};
 use crate::ui::sanitize;
@@ -18,6 +19,8 @@ pub struct State {
     pub steps: Vec<Step>,
     /// What is being written after the steps.
     pub exporting: Option<String>,
+    /// Images on their way from or to registries.
+    pub exchanges: Exchanges,
 }
 
 /// One step.
@@ -97,6 +100,8 @@ impl State {
             }
             Event::Exporting { what, .. } => self.exporting = Some(sanitize::line(what)),
             Event::Image { .. } => self.exporting = None,
+            // Told of by whoever applies them to `exchanges`.
+            Event::Exchange { .. } => {}
             Event::Diagnostic { .. } | Event::Note { .. } | Event::Missed { .. } => {}
         }
         Vec::new()

@@ -3,6 +3,7 @@
 //! What is drawn is computed as plain lines ([`frame`]) and set as one bar's text, so that a frame is one write, never
 //! more lines are live than the terminal has rows, and none is ever wrapped: wrapped and surplus lines leave ghosts.
 
+use super::exchanges::Kind;
 use super::screen::{self, Screen};
 use super::state::State;
 use super::{REDRAWS, Renderer, seconds};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Lines of output shown below a running step.
 const OUTPUT_LINES: usize = 4;
+/// Columns for the indent before and the time behind a bar.
+const TIME: usize = 9;
 /// A build shorter than this never shows a live view, only its lines.
 const FIRST_FRAME: Duration = Duration::from_millis(120);
 
@@ -87,9 +90,10 @@ fn frame(state: &State, began: Instant, now: Instant, columns: usize, rows: usiz
     let mut running: Vec<_> = state.steps.iter().filter(|s| s.is_running()).collect();
     running.sort_by_key(|step| step.started);
     let (done, cached) = state.done();
-    let mut head = match &state.exporting {
-        Some(what) => what.clone(),
-        None => format!("building: {done} of {} steps", state.steps.len()),
+    let mut head = match (&state.exporting, state.exchanges.title()) {
+        (Some(what), _) => what.clone(),
+        (None, Some(title)) if state.steps.is_empty() => title.to_owned(),
+        (None, _) => format!("building: {done} of {} steps", state.steps.len()),
     };
     if cached > 0 {
         head += &format!(", {cached} cached");
@@ -104,6 +108,9 @@ fn frame(state: &State, began: Instant, now: Instant, columns: usize, rows: usiz
         for line in &said[said.len().saturating_sub(for_output)..] {
             lines.push(Line::Output(sanitize::fit(&format!("    {line}"), columns)));
         }
+    }
+    for (text, since) in state.exchanges.lines(columns.saturating_sub(TIME)) {
+        lines.push(Line::Step(with_time(&format!("  {text}"), now.duration_since(since), columns)));
     }
     lines.truncate(most);
     lines
@@ -147,6 +154,15 @@ impl Renderer for Tty {
                             self.fold("STOPPED", Style::new().yellow(), &label);
                         }
                     }
+                }
+            }
+            Event::Exchange { name, news, .. } => {
+                let told = self.state.exchanges.apply(name, news, now);
+                match told.kind {
+                    Kind::Arrived(time) => self.fold(&seconds(time), Style::new().green(), &told.text),
+                    Kind::Known => self.fold("", Style::new(), &told.text),
+                    Kind::Said => self.fold("note", Style::new().yellow(), &told.text),
+                    Kind::Going | Kind::Ended(_) => {}
                 }
             }
             Event::Note { text, .. } => self.fold("warning", Style::new().yellow(), &sanitize::line(text)),
