@@ -17,6 +17,7 @@ pub mod net;
 pub mod ops;
 pub mod pipeline;
 pub mod registry;
+pub mod s3;
 pub mod sandbox;
 pub mod snapshot;
 pub mod solver;

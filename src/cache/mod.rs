@@ -13,6 +13,7 @@ pub mod inline;
 mod local;
 pub mod place;
 mod remote;
+pub mod s3;
 pub mod sign;
 pub mod spec;
 
@@ -26,6 +27,7 @@ pub use sign::Keys;
 use crate::base::IoError;
 use crate::export::ExportError;
 use crate::registry::RegistryError;
+use crate::s3::S3Error;
 use crate::store::StoreError;
 
 /// Why a cache is of no use, or was not written.
@@ -43,6 +45,9 @@ pub enum CacheError {
     /// The registry cannot be reached, refuses, or contradicts itself.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The bucket cannot be reached, refuses, or contradicts itself.
+    #[error(transparent)]
+    Bucket(#[from] S3Error),
     /// What lies there is not what it should be.
     #[error("{place}: {reason}")]
     Contents {

@@ -1,5 +1,6 @@
 //! What `--cache-to` and `--cache-from` say, in docker's grammar.
 
+use super::s3::{InBucket, Stowed, is_key};
 use super::{CacheError, Directory, Place, Tagged};
 use crate::base::{Cancel, text};
 use crate::diag::suggest;
@@ -7,6 +8,7 @@ use crate::export::Packing;
 use crate::image::Reference;
 use crate::layer::encode::Encoding;
 use crate::registry::{Keyring, Settings};
+use crate::s3::{Bucket, Secret};
 use std::path::PathBuf;
 
 /// Where a cache lies.
@@ -16,6 +18,8 @@ pub enum Location {
     Registry(Reference),
     /// A directory, and the tag of the cache in it.
     Local(PathBuf, String),
+    /// A bucket of S3.
+    Bucket(Box<InBucket>),
 }
 
 /// Which steps are exported.
@@ -71,6 +75,7 @@ impl Location {
         match self {
             Location::Registry(name) => Box::new(Tagged::new(name, to_write, reach)),
             Location::Local(dir, tag) => Box::new(Directory::new(dir, tag)),
+            Location::Bucket(at) => Box::new(Stowed::new(at, reach)),
         }
     }
 }
@@ -126,9 +131,9 @@ fn refuse(kind: &str) -> String {
             .into(),
         "azblob" => "type=azblob is not supported; use a registry of the same cloud: type=registry,ref=…".into(),
         other => {
-            let near = suggest::nearest(other, ["registry", "local", "inline"]);
+            let near = suggest::nearest(other, ["registry", "local", "s3", "inline"]);
             let meant = near.map_or(String::new(), |near| format!("; did you mean '{near}'?"));
-            format!("unknown cache type '{other}' (registry, local, inline){meant}")
+            format!("unknown cache type '{other}' (registry, local, s3, inline){meant}")
         }
     }
 }
@@ -154,6 +159,11 @@ pub fn from(line: &str) -> Result<From, String> {
             let tag = given.take("tag").unwrap_or_else(|| "latest".into());
             given.end(&["type", "src", "tag"])?;
             Ok(From(Location::Local(dir.into(), tag)))
+        }
+        "s3" => {
+            let found = bucket(&mut given)?;
+            given.end(&[&["type"], &BUCKET_KEYS[..]].concat())?;
+            Ok(From(Location::Bucket(found)))
         }
         "inline" => Err("an image that carries its cache is named: --cache-from NAME".into()),
         other => Err(refuse(other)),
@@ -183,6 +193,7 @@ pub fn to(line: &str) -> Result<To, String> {
             let dir = given.need("dest", "local", "/var/cache/app")?;
             Location::Local(dir.into(), given.take("tag").unwrap_or_else(|| "latest".into()))
         }
+        "s3" => Location::Bucket(bucket(&mut given)?),
         "inline" => {
             given.end(&["type"])?;
             return Ok(To::Inline);
@@ -196,10 +207,54 @@ pub fn to(line: &str) -> Result<To, String> {
     };
     let ignore_error = given.truth("ignore-error")?;
     let packing = packing(&mut given)?;
-    let own = if kind == "local" { ["dest", "tag"] } else { ["ref", "image-manifest"] };
+    let own: &[&str] = match kind.as_str() {
+        "local" => &["dest", "tag"],
+        "s3" => &BUCKET_KEYS,
+        _ => &["ref", "image-manifest"],
+    };
     let shared = ["type", "mode", "compression", "compression-level", "ignore-error"];
-    given.end(&[&own[..], &shared[..]].concat())?;
+    given.end(&[own, &shared[..]].concat())?;
     Ok(To::Place(Target { location, mode, packing, ignore_error }))
+}
+
+/// What `type=s3` has, by buildx's names.
+const BUCKET_KEYS: [&str; 9] = [
+    "bucket",
+    "region",
+    "prefix",
+    "name",
+    "endpoint_url",
+    "use_path_style",
+    "access_key_id",
+    "secret_access_key",
+    "session_token",
+];
+
+fn bucket(given: &mut Given) -> Result<Box<InBucket>, String> {
+    let name = given.need("bucket", "s3", "ci-cache,region=eu-west-1")?;
+    let prefix = given.take("prefix").unwrap_or_default();
+    let prefix = prefix.trim_matches('/').to_owned();
+    let own = given.take("name").unwrap_or_else(|| "rbuild".into());
+    for (what, text) in [("prefix", &prefix), ("name", &own)] {
+        if !is_key(text) && !(what == "prefix" && text.is_empty()) {
+            return Err(format!("'{what}={}' can't be part of an object's key", text.escape_debug()));
+        }
+    }
+    let written = given.0.iter().any(|(key, _)| key == "use_path_style");
+    let path_style = given.truth("use_path_style")?;
+    let secret = match (given.take("access_key_id"), given.take("secret_access_key"), given.take("session_token")) {
+        (Some(key_id), Some(key), token) => Some(Secret { key_id, key, token }),
+        (None, None, None) => None,
+        _ => return Err("access_key_id and secret_access_key belong together".into()),
+    };
+    let bucket = Bucket {
+        name,
+        region: given.take("region"),
+        endpoint: given.take("endpoint_url"),
+        path_style: written.then_some(path_style),
+        secret,
+    };
+    Ok(Box::new(InBucket { bucket, prefix, name: own }))
 }
 
 fn unpinned(name: Reference) -> Result<Reference, String> {
@@ -231,6 +286,7 @@ impl std::fmt::Display for Location {
             Location::Registry(name) => f.write_str(&name.familiar()),
             Location::Local(dir, tag) if tag == "latest" => write!(f, "{}", dir.display()),
             Location::Local(dir, tag) => write!(f, "{}:{tag}", dir.display()),
+            Location::Bucket(at) => at.fmt(f),
         }
     }
 }
@@ -266,6 +322,11 @@ mod tests {
             ("ref=r.example/app:cache,image-manifest=true,oci-mediatypes=true", "r.example/app:cache Min any false"),
             ("type=local,dest=/srv/c", "/srv/c Min any false"),
             ("type=local,dest=c,tag=x,compression=uncompressed", "c:x Min plain false"),
+            ("type=s3,bucket=b,region=r,prefix=/p/q/,name=n,mode=max", "s3://b/p/q:n Max any false"),
+            ("type=s3,bucket=b,access_key_id=K,secret_access_key=S,session_token=T", "s3://b:rbuild Min any false"),
+            ("type=s3,bucket=b,access_key_id=K", "error: access_key_id and secret_access_key belong together"),
+            ("type=s3,bucket=b,prefix=../x", "error: 'prefix=../x' can't be part of an object's key"),
+            ("type=s3", "error: type=s3 needs bucket=…, as in type=s3,bucket=ci-cache,region=eu-west-1"),
             ("type=inline", "inline"),
             ("type=inline,mode=max", "error: unknown key 'mode' (type)"),
             ("type=local", "error: type=local needs dest=…, as in type=local,dest=/var/cache/app"),
@@ -277,7 +338,10 @@ mod tests {
             ("type=local,dest=c,compression=lz4", "error: unknown compression 'lz4' (gzip, zstd, uncompressed)"),
             ("type=local,dest=c,compression=gzip,compression-level=99", "error: 99 is no level of gzip: 0 to 9"),
             ("type=local,dest=c,ignore-error=yes", "error: 'ignore-error=yes' is neither true nor false"),
-            ("type=locl,dest=c", "error: unknown cache type 'locl' (registry, local, inline); did you mean 'local'?"),
+            (
+                "type=locl,dest=c",
+                "error: unknown cache type 'locl' (registry, local, s3, inline); did you mean 'local'?",
+            ),
             ("type=local,dest=c,dest=d", "error: 'dest' is given twice"),
         ] {
             assert_eq!(shown(to(line)), expected, "{line}");
@@ -296,6 +360,8 @@ mod tests {
             ("type=local,src=/srv/c", Ok("/srv/c")),
             ("type=local,src=/srv/c,tag=x", Ok("/srv/c:x")),
             ("type=local,dest=/srv/c", Err("needs src=")),
+            ("type=s3,bucket=b,use_path_style=true,endpoint_url=http://127.0.0.1:9000", Ok("s3://b:rbuild")),
+            ("type=s3,bucket=b,mode=max", Err("unknown key 'mode'")),
             ("type=registry,ref=a,rf=b", Err("did you mean 'ref'?")),
             ("type=inline", Err("--cache-from NAME")),
             ("Upper/Case", Err("")),

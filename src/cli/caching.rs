@@ -51,7 +51,7 @@ impl From<CacheError> for Failure {
             CacheError::Store(e) => e.into(),
             CacheError::Export(e) => e.into(),
             CacheError::Registry(e) => e.into(),
-            error @ CacheError::Contents { .. } => Failure::new(Code::Network, error)
+            error @ (CacheError::Bucket(_) | CacheError::Contents { .. }) => Failure::new(Code::Network, error)
                 .help("a cache is only there for speed: with ignore-error=true a build goes on without writing it"),
         }
     }

@@ -83,6 +83,8 @@ pub enum Method {
     Put,
     /// Contents are continued.
     Patch,
+    /// Something is given up.
+    Delete,
 }
 
 impl Method {
@@ -374,6 +376,7 @@ fn call(
     let bodiless = match request.method {
         Method::Get => Some(agent.get(uri.clone())),
         Method::Head => Some(agent.head(uri.clone())),
+        Method::Delete => Some(agent.delete(uri.clone())),
         _ => None,
     };
     if let Some(mut builder) = bodiless {
