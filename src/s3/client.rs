@@ -149,7 +149,7 @@ impl Objects {
         if length > ONE_PART {
             return self.put_parts(key, file, length);
         }
-        let payload = || Payload::File { path: file.to_owned(), offset: 0, length };
+        let payload = || Payload::File { path: file.to_owned(), offset: 0, length, transfer: None };
         match self.put(key, payload(), true)? {
             Outcome::Done => Ok(()),
             Outcome::There if self.length(key)? == Some(length) => Ok(()),
@@ -216,7 +216,7 @@ impl Objects {
                 method: Method::Put,
                 sign: &|| self.bucket.upload_part(self.who(), key, number, id).sign(VALID).into(),
                 headers: Vec::new(),
-                payload: Payload::File { path: file.to_owned(), offset, length },
+                payload: Payload::File { path: file.to_owned(), offset, length, transfer: None },
                 what: format!("take part {number} of {key}"),
             };
             let response = self.send(&ask)?;
