@@ -5,6 +5,7 @@
 
 mod attest;
 mod bake;
+mod cache;
 mod concurrency;
 mod conformance;
 mod containers;
@@ -35,6 +36,7 @@ fn main() {
     trials.extend(registry::trials());
     trials.extend(lock::trials());
     trials.extend(attest::trials());
+    trials.extend(cache::trials());
     trials.extend(containers::trials());
     trials.extend(mounts::trials());
     trials.extend(remote::trials());
