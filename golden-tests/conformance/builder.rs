@@ -15,7 +15,7 @@ const BASE: &str = "conf-base";
 
 /// rbuild with a store of its own.
 pub struct Rbuild {
-    place: Place,
+    pub(super) place: Place,
     base: Tree,
 }
 
@@ -68,7 +68,7 @@ impl BuildKit {
         Ok(buildkit)
     }
 
-    fn docker(&self, arguments: &[&str]) -> Result<Output, Failed> {
+    pub(super) fn docker(&self, arguments: &[&str]) -> Result<Output, Failed> {
         let prefix = std::env::var("CONFORMANCE_DOCKER").unwrap_or_else(|_| "docker".into());
         let mut words = prefix.split_whitespace();
         let mut command = Command::new(words.next().unwrap_or("docker"));
@@ -128,7 +128,7 @@ impl BuildKit {
 }
 
 /// What docker says after `ERROR:`; anything else is no answer to the question.
-fn reason(output: &Output) -> Result<String, Failed> {
+pub(super) fn reason(output: &Output) -> Result<String, Failed> {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let reason = stderr.lines().find_map(|l| l.strip_prefix("ERROR: failed to build: failed to solve: "));
     let reason = reason.or_else(|| stderr.lines().find_map(|l| l.strip_prefix("ERROR: ")));
@@ -199,7 +199,7 @@ fn configuration(config: &Value) -> String {
     out
 }
 
-fn arguments(case: &Case, dockerfile: &Path, context: &str) -> Vec<String> {
+pub(super) fn arguments(case: &Case, dockerfile: &Path, context: &str) -> Vec<String> {
     let mut arguments: Vec<String> = case.args.iter().map(|arg| arg.replace("@/", &format!("{context}/"))).collect();
     if !case.args.iter().any(|arg| arg == "-f") {
         arguments.extend(["-f".into(), dockerfile.display().to_string()]);
@@ -213,7 +213,7 @@ fn text(path: &Path) -> String {
 }
 
 /// The path as the docker command sees it: `CONFORMANCE_MOUNT=/here=/there` tells of a directory that it sees elsewhere.
-fn inside(path: &Path) -> String {
+pub(super) fn inside(path: &Path) -> String {
     let path = text(path);
     let mount = std::env::var("CONFORMANCE_MOUNT").unwrap_or_default();
     match mount.split_once('=').and_then(|(here, there)| path.strip_prefix(here).map(|rest| format!("{there}{rest}"))) {
@@ -223,13 +223,13 @@ fn inside(path: &Path) -> String {
 }
 
 /// A case's own directory: the context, and the Dockerfile beside it.
-struct Scratch {
+pub(super) struct Scratch {
     dir: tempfile::TempDir,
-    context: PathBuf,
+    pub(super) context: PathBuf,
 }
 
 impl Scratch {
-    fn new(case: &Case) -> Result<Scratch, Failed> {
+    pub(super) fn new(case: &Case) -> Result<Scratch, Failed> {
         let dir = tempfile::Builder::new().prefix("rbuild-test-").tempdir()?;
         let context = dir.path().join("context");
         std::fs::create_dir(&context)?;
@@ -240,7 +240,7 @@ impl Scratch {
         Ok(Scratch { dir, context })
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> std::io::Result<PathBuf> {
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> std::io::Result<PathBuf> {
         let path = self.dir.path().join(name);
         std::fs::write(&path, bytes)?;
         Ok(path)

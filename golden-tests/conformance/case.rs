@@ -13,6 +13,8 @@ pub struct Case {
     pub args: Vec<String>,
     /// Why rbuild gives another result, if it does.
     pub differs: Option<String>,
+    /// Whether it is looked at and not built: what checks find in it is compared.
+    pub checked: bool,
     /// Whether the images' histories are compared.
     pub history: bool,
     /// Whether modification times are compared.
@@ -44,6 +46,7 @@ impl Case {
             name: format!("{group}/{stem}"),
             args: Vec::new(),
             differs: None,
+            checked: false,
             history: false,
             times: false,
             images: Vec::new(),
@@ -70,6 +73,7 @@ impl Case {
             Some(("args", words)) => self.args.extend(words.split_whitespace().map(str::to_owned)),
             Some(("arg", word)) => self.args.push(word.to_owned()),
             Some(("differs", reason)) => self.differs = Some(reason.to_owned()),
+            Some(("only", "checks")) => self.checked = true,
             Some(("also", "history")) => self.history = true,
             Some(("also", "times")) => self.times = true,
             Some(("also", other)) => return Err(format!("'{other}' can't be compared")),
@@ -98,6 +102,9 @@ impl Case {
 
     /// Whether a step runs a process.
     pub fn runs(&self) -> bool {
+        if self.checked {
+            return false;
+        }
         let files = self.images.iter().map(|(_, text)| text).chain([&self.dockerfile]);
         files.into_iter().any(|text| String::from_utf8_lossy(text).to_ascii_uppercase().contains("RUN"))
     }

@@ -6,6 +6,7 @@
 
 mod builder;
 mod case;
+mod checks;
 mod material;
 mod outcome;
 mod syntax;
@@ -90,9 +91,11 @@ fn said(failed: &Failed) -> String {
 
 fn run(mut case: Case, shared: &Shared) -> Result<(), Failed> {
     if recording(case.recorded) {
-        case.result = shared.buildkit()?.build(&case)?;
+        let buildkit = shared.buildkit()?;
+        case.result = if case.checked { buildkit.check(&case)? } else { buildkit.build(&case)? };
     }
-    let own = shared.rbuild()?.build(&case)?;
+    let rbuild = shared.rbuild()?;
+    let own = if case.checked { rbuild.check(&case)? } else { rbuild.build(&case)? };
     let both_fail = own.is_failure() && case.result.is_failure();
     let agrees = both_fail || own == case.result;
     if overwriting() {
