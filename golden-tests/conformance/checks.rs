@@ -50,9 +50,8 @@ impl Rbuild {
         let file = scratch.write("Dockerfile", &case.dockerfile)?;
         let mut command = self.place.rbuild(&["check", "--format", "json"]);
         let output = command.args(arguments(case, &file, &scratch.context.display().to_string())).output()?;
-        let document: Value = serde_json::from_slice(&output.stdout).map_err(|e| {
-            Failed::from(format!("rbuild check: {e}:\n{}", String::from_utf8_lossy(&output.stderr)))
-        })?;
+        let document: Value = serde_json::from_slice(&output.stdout)
+            .map_err(|e| Failed::from(format!("rbuild check: {e}:\n{}", String::from_utf8_lossy(&output.stderr))))?;
         let findings = document["findings"].as_array().cloned().unwrap_or_default();
         let shared = |code: &str| code.starts_with(|c: char| c.is_ascii_uppercase());
         let mut warnings = Vec::new();

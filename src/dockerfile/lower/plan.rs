@@ -104,6 +104,25 @@ impl<'a> Walk<'a> {
 
     fn platform(&mut self, site: &Site<'_>, flag: &Word) -> Result<(), Fault> {
         let host = self.options.platform.clone();
+        match self.platform_value(site, flag)? {
+            wanted if wanted == host => Ok(()),
+            wanted => Err(site
+                .unsupported("platform-unsupported", format!("building for {wanted} on {host}"), flag.span)
+                .into()),
+        }
+    }
+
+    /// What FROM says of a stage that is not needed: it has to be right all the same.
+    pub(super) fn unneeded(&mut self, index: usize) -> Result<(), Fault> {
+        let (site, from) = (self.site(), self.stages[index].from);
+        if let Some(flag) = &from.platform {
+            self.platform_value(&site, flag)?;
+        }
+        self.base_name(&site, index).map(drop)
+    }
+
+    fn platform_value(&mut self, site: &Site<'_>, flag: &Word) -> Result<Platform, Fault> {
+        let host = self.options.platform.clone();
         let value = self.expand_global(site, flag)?;
         if value.is_empty() {
             return Err(site
@@ -111,16 +130,10 @@ impl<'a> Walk<'a> {
                 .note("--platform sees the ARGs before the first FROM and the automatic ones such as BUILDPLATFORM")
                 .into());
         }
-        match Platform::parse(&value, &host) {
-            Some(wanted) if wanted == host => Ok(()),
-            Some(wanted) => Err(site
-                .unsupported("platform-unsupported", format!("building for {wanted} on {host}"), flag.span)
-                .into()),
-            None => Err(site
-                .error("invalid-platform", format!("`{value}` is not a platform"), flag.span)
-                .help(format!("write it like {host}"))
-                .into()),
-        }
+        Platform::parse(&value, &host).ok_or_else(|| {
+            let fault = site.error("invalid-platform", format!("`{value}` is not a platform"), flag.span);
+            fault.help(format!("write it like {host}")).into()
+        })
     }
 
     fn expand_global(&mut self, site: &Site<'_>, word: &Word) -> Result<String, Fault> {

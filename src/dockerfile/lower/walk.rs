@@ -147,6 +147,9 @@ impl<'a> Walk<'a> {
     fn rehearse(&mut self) -> State {
         let (graph, roots) = (std::mem::take(&mut self.graph), std::mem::take(&mut self.roots));
         self.rehearsing = true;
+        if let Err(fault) = self.unneeded(self.index) {
+            self.diagnostics.push(*fault);
+        }
         let from = self.stages[self.index].from;
         let mut state = match stages::for_from(&self.stages, self.index, &from.image.value) {
             Some(stage) => self.states[stage].child(),
