@@ -17,7 +17,7 @@ const HANG: Duration = Duration::from_secs(10);
 const LONGEST: usize = 16 << 10;
 
 /// Words that mutations put in.
-const WORDS: [&str; 28] = [
+const WORDS: [&str; 36] = [
     "\nFROM ",
     "\nRUN ",
     "\nCOPY ",
@@ -46,6 +46,14 @@ const WORDS: [&str; 28] = [
     "sha256:",
     ".wh.",
     "99999999999",
+    "%{ for x in ",
+    "%{ endfor }",
+    "(",
+    ")",
+    "&a ",
+    "*a",
+    "\n  - ",
+    " ? 1 : ",
 ];
 
 /// One trial a target.

@@ -1,5 +1,6 @@
 //! What is fuzzed: functions that take any bytes, and panic where rbuild does or where what it promises does not hold.
 
+use rbuild::bake::{self as definitions, Surroundings, files};
 use rbuild::base::{Cancel, Digest, fs};
 use rbuild::diag::{Diagnostic, Source};
 use rbuild::dockerfile::check::{Depth, check};
@@ -16,8 +17,14 @@ use std::str::FromStr;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 5] =
-    [("parse", parse), ("expand", expand), ("ignore", ignore), ("documents", documents), ("tar_in", tar_in)];
+pub const TARGETS: [Target; 6] = [
+    ("parse", parse),
+    ("expand", expand),
+    ("ignore", ignore),
+    ("documents", documents),
+    ("tar_in", tar_in),
+    ("bake", bake),
+];
 
 /// Every image there is, of which nothing is known.
 struct Any;
@@ -81,6 +88,35 @@ pub fn ignore(data: &[u8]) {
         for path in [&b"a/b/c"[..], b"x.log", name] {
             rules.excluded_by(path);
             rules.may_include_below(path);
+        }
+    }
+}
+
+/// A definition of targets, in each form. Whatever is told of it is told of a place in it, and what it comes to can be
+/// printed and put in order.
+pub fn bake(data: &[u8]) {
+    let surroundings = Surroundings {
+        environment: [("A", "a"), ("N", "5"), ("L", "x,\"y\"")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        dotenv: files::source(".env", data.to_vec()).ok(),
+        platform: "linux/amd64".to_owned(),
+    };
+    for name in ["x.hcl", "x.json", "x.toml", "x.yaml", "x"] {
+        let Ok(source) = files::source(name, data.to_vec()) else { return };
+        let mut warnings = Vec::new();
+        let loaded = definitions::load(std::slice::from_ref(&source), &surroundings, &mut warnings);
+        inside(&source, &warnings);
+        let resolved = loaded.and_then(|config| {
+            let all: Vec<String> = config.targets.keys().cloned().collect();
+            let overrides = if all.is_empty() { Vec::new() } else { vec!["*.push=true".to_owned()] };
+            definitions::resolve(&config, &all, &overrides, &surroundings)
+        });
+        match resolved {
+            Ok(definition) => {
+                assert_eq!(definition.order().len(), definition.targets.len());
+                assert!(definition.json().is_ok());
+            }
+            Err(fault) if fault.source.as_ref().is_some_and(|of| of.name() == name) => inside(&source, &[*fault]),
+            Err(_) => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::decode::Group;
 use super::scope::Variable;
 use super::target::Target;
-use crate::diag::{Diagnostic, Source};
+use crate::diag::Source;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -27,8 +27,6 @@ pub struct Config {
     pub targets: BTreeMap<String, Target>,
     /// Variables, by name.
     pub variables: Vec<Variable>,
-    /// What is likely not as meant.
-    pub warnings: Vec<Diagnostic>,
 }
 
 /// What is to be built.

@@ -1,7 +1,7 @@
 //! Which files a definition is in, and of what form each is.
 
 use super::expr::Body;
-use super::fault::{Fault, Result, plain};
+use super::fault::{Fault, Result, plain, suggest};
 use super::node::Node;
 use super::{data, hcl, json, toml, yaml};
 use crate::diag::Source;
@@ -36,7 +36,7 @@ pub fn read(source: &Source) -> Result<File> {
     match name.rsplit_once('.').map(|(_, ending)| ending) {
         Some("yaml" | "yml") => yaml::read(source).map(File::Compose),
         Some("json") => bake(json::read(source)?),
-        Some("toml") => bake(toml::read(source)?),
+        Some("toml") => project(&toml::read(source)?),
         Some("hcl") => hcl::read(source).map(File::Bake),
         _ => guess(source),
     }
@@ -44,6 +44,20 @@ pub fn read(source: &Source) -> Result<File> {
 
 fn bake(node: Node) -> Result<File> {
     data::body(&node).map(File::Bake)
+}
+
+/// A project's `rbuild.toml` also holds its configuration, which is not ours to read.
+fn project(node: &Node) -> Result<File> {
+    const CONFIGURATION: [&str; 6] = ["root", "jobs", "network", "snapshotter", "limits", "registry"];
+    let mut body = data::body(node)?;
+    for attribute in std::mem::take(&mut body.attributes) {
+        let name = attribute.name.as_str();
+        if !CONFIGURATION.contains(&name) {
+            let fault = attribute.site.error("bake-attribute", format!("a definition has no `{name}`"));
+            return Err(suggest(fault, name, ["target", "group", "variable", "function"]).into());
+        }
+    }
+    Ok(File::Bake(body))
 }
 
 fn guess(source: &Source) -> Result<File> {

@@ -41,13 +41,12 @@ pub use target::{Pairs, Target};
 use crate::diag::{Diagnostic, Source};
 use std::collections::BTreeMap;
 
-/// Reads files and evaluates all that is in them.
+/// Reads files and evaluates all that is in them. What is likely not as meant goes to `warnings`.
 ///
 /// # Errors
 /// The first fault that is found.
-pub fn load(sources: &[Source], surroundings: &Surroundings) -> Result<Config> {
+pub fn load(sources: &[Source], surroundings: &Surroundings, warnings: &mut Vec<Diagnostic>) -> Result<Config> {
     let mut config = Config::default();
-    let mut warnings = Vec::new();
     let mut services = Vec::new();
     let mut body = expr::Body::default();
     for source in sources {
@@ -64,10 +63,9 @@ pub fn load(sources: &[Source], surroundings: &Surroundings) -> Result<Config> {
                 Site::new(dotenv, start, start + dotenv.line(line).len()).error("bake-syntax", why)
             })?;
         }
-        compose::read(&services, &environment, &mut config, &mut warnings)?;
+        compose::read(&services, &environment, &mut config, warnings)?;
     }
-    bake(&body, surroundings, &mut config, &mut warnings)?;
-    config.warnings = warnings;
+    bake(&body, surroundings, &mut config, warnings)?;
     Ok(config)
 }
 

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use targets::Common;
 
 /// Arguments of `bake`.
 #[derive(Debug, Args)]
@@ -89,9 +90,9 @@ pub struct BakeArgs {
     #[arg(long, conflicts_with = "call")]
     pub check: bool,
 
-    /// Allow what targets ask for with `entitlements`: security.insecure; what else docker wants allowed here needs no word
-    #[arg(long, value_name = "RIGHT")]
-    pub allow: Vec<String>,
+    /// What concerns all targets.
+    #[command(flatten)]
+    pub common: Common,
 
     /// How progress is shown
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = Style::Auto)]
@@ -120,8 +121,10 @@ pub enum Call {
 pub fn run(args: &BakeArgs, session: &Session) -> Result<(), Failure> {
     let surroundings = surroundings()?;
     let sources = args.sources()?;
-    let mut config = bake::load(&sources, &surroundings)?;
-    report::warnings(&std::mem::take(&mut config.warnings));
+    let mut warnings = Vec::new();
+    let loaded = bake::load(&sources, &surroundings, &mut warnings);
+    report::warnings(&warnings);
+    let config = loaded?;
     if let Some(listing) = args.list {
         return show::list(&config, listing);
     }
@@ -132,7 +135,7 @@ pub fn run(args: &BakeArgs, session: &Session) -> Result<(), Failure> {
     session.enter_to_write()?;
     // A signal ends the process while a context is fetched.
     let cancel = session.watch();
-    let mut work = targets::prepare(&definition, &args.allow, session, &cancel)?;
+    let mut work = targets::prepare(&definition, &args.common, session, &cancel)?;
     if work.only_check {
         return check::instead_of_build(&work.request.targets);
     }

@@ -11,6 +11,7 @@ use crate::graph::Network;
 use crate::registry::{Host, Settings};
 use crate::snapshot::Choice;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,11 @@ pub struct Config {
     /// How registries are reached, by `HOST[:PORT]`; only in the user's file.
     #[serde(default)]
     pub registry: BTreeMap<String, Host>,
+    /// What `rbuild bake` reads; only in the project's file.
+    target: Option<IgnoredAny>,
+    group: Option<IgnoredAny>,
+    variable: Option<IgnoredAny>,
+    function: Option<IgnoredAny>,
 }
 
 /// `[limits]`.
@@ -53,6 +59,10 @@ impl Config {
             Some(path) => read(&path)?.unwrap_or_default(),
             None => Config::default(),
         };
+        if config.defines_targets() {
+            let text = "the user's configuration may not define targets: they belong to a project";
+            return Err(Failure::usage(text).help(format!("put them into the project's {PROJECT_FILE}")));
+        }
         if let Some(root) = &config.root
             && let Some(dir) = user_file().as_deref().and_then(Path::parent)
         {
@@ -62,6 +72,10 @@ impl Config {
             Some(project) => config.overlay(project),
             None => Ok(config),
         }
+    }
+
+    fn defines_targets(&self) -> bool {
+        [&self.target, &self.group, &self.variable, &self.function].into_iter().any(Option::is_some)
     }
 
     /// Lays the project's file over the user's.
@@ -85,6 +99,7 @@ impl Config {
             snapshotter: project.snapshotter.or(self.snapshotter),
             limits: Limits { shm_size: project.limits.shm_size.or(self.limits.shm_size) },
             registry: self.registry,
+            ..project
         })
     }
 

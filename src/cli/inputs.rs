@@ -11,7 +11,7 @@ use clap::Args;
 use std::path::PathBuf;
 
 /// Which inputs a build may use.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct InputArgs {
     /// The lock file [default: rbuild.lock beside the Dockerfile]
     #[arg(long, value_name = "FILE")]

@@ -5,7 +5,7 @@ use crate::base::text;
 use crate::cli::failure::{Code, Failure};
 use crate::ui::out;
 use crate::ui::table::Table;
-use serde_json::json;
+use serde::Serialize;
 
 /// What is listed, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,67 +42,67 @@ pub fn list(config: &Config, listing: Listing) -> Result<(), Failure> {
     if listing.variables { list_variables(config, listing.json) } else { list_targets(config, listing.json) }
 }
 
+#[derive(Serialize)]
+struct TargetRow<'c> {
+    name: &'c str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    description: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    group: bool,
+}
+
 fn list_targets(config: &Config, as_json: bool) -> Result<(), Failure> {
-    let mut rows: Vec<(&str, String, bool)> = Vec::new();
-    for (name, target) in &config.targets {
-        rows.push((name, target.description.clone().unwrap_or_default(), false));
-    }
-    for (name, group) in &config.groups {
-        rows.push((name, bake::described(group), true));
-    }
-    rows.sort();
+    let description = |target: &bake::Target| target.description.clone().unwrap_or_default();
+    let targets = config.targets.iter();
+    let targets = targets.map(|(name, of)| TargetRow { name, description: description(of), group: false });
+    let groups = config.groups.iter();
+    let groups = groups.map(|(name, of)| TargetRow { name, description: bake::described(of), group: true });
+    let mut rows: Vec<TargetRow<'_>> = targets.chain(groups).collect();
+    rows.sort_by_key(|row| (row.name, row.group));
     if as_json {
-        let row = |(name, description, group): (&str, String, bool)| {
-            let mut row = json!({ "name": name });
-            if !description.is_empty() {
-                row["description"] = description.into();
-            }
-            if group {
-                row["group"] = true.into();
-            }
-            row
-        };
-        let rows: Vec<_> = rows.into_iter().map(row).collect();
-        out::line(&format!("{:#}", json!(rows)))?;
-        return Ok(());
+        return print_json(&rows);
     }
     let mut table = Table::new(&["TARGET", "DESCRIPTION"]);
-    for (name, description, _) in rows {
-        table.row([name.to_owned(), description]);
+    for row in rows {
+        table.row([row.name.to_owned(), row.description]);
     }
     out::write(table.render().as_bytes())?;
     Ok(())
 }
 
+#[derive(Serialize)]
+struct VariableRow<'c> {
+    name: &'c str,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'c str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'c str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+}
+
+impl VariableRow<'_> {
+    fn of(variable: &bake::Variable) -> VariableRow<'_> {
+        let bake::Variable { name, kind, value, description } = variable;
+        VariableRow { name, kind: kind.as_deref(), description, value: bake::shown(value) }
+    }
+}
+
 fn list_variables(config: &Config, as_json: bool) -> Result<(), Failure> {
+    let rows: Vec<VariableRow<'_>> = config.variables.iter().map(VariableRow::of).collect();
     if as_json {
-        let row = |variable: &bake::Variable| {
-            let mut row = json!({ "name": variable.name });
-            if let Some(kind) = &variable.kind {
-                row["type"] = kind.as_str().into();
-            }
-            if !variable.description.is_empty() {
-                row["description"] = variable.description.as_str().into();
-            }
-            if let Some(value) = bake::shown(&variable.value) {
-                row["value"] = value.into();
-            }
-            row
-        };
-        let rows: Vec<_> = config.variables.iter().map(row).collect();
-        out::line(&format!("{:#}", json!(rows)))?;
-        return Ok(());
+        return print_json(&rows);
     }
     let mut table = Table::new(&["VARIABLE", "TYPE", "VALUE", "DESCRIPTION"]);
-    for variable in &config.variables {
-        let value = bake::shown(&variable.value).unwrap_or_else(|| "<null>".to_owned());
-        table.row([
-            variable.name.clone(),
-            variable.kind.clone().unwrap_or_default(),
-            value,
-            variable.description.clone(),
-        ]);
+    for VariableRow { name, kind, value, description } in rows {
+        let value = value.unwrap_or_else(|| "<null>".to_owned());
+        table.row([name.to_owned(), kind.unwrap_or_default().to_owned(), value, description.to_owned()]);
     }
     out::write(table.render().as_bytes())?;
+    Ok(())
+}
+
+fn print_json<T: Serialize>(rows: &[T]) -> Result<(), Failure> {
+    out::line(&serde_json::to_string_pretty(rows).map_err(|error| Failure::new(Code::Bug, error))?)?;
     Ok(())
 }

@@ -6,12 +6,29 @@ use crate::base::Cancel;
 use crate::cli::build::BuildArgs;
 use crate::cli::context::{self, Place};
 use crate::cli::failure::Failure;
+use crate::cli::inputs::InputArgs;
 use crate::cli::{Session, manifest};
 use crate::pipeline::{self, BuildContext, BuildRequest, DockerfileInput, Origin, Pull};
 use clap::{Args as _, FromArgMatches as _};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
+
+/// What the command line says about all targets, beside overrides.
+#[derive(Debug, clap::Args)]
+pub struct Common {
+    /// Allow what targets ask for with `entitlements`: security.insecure; what else docker wants allowed here needs no word
+    #[arg(long, value_name = "RIGHT")]
+    allow: Vec<String>,
+
+    /// Which inputs the build may use.
+    #[command(flatten)]
+    inputs: InputArgs,
+
+    /// An Ed25519 key in PEM, for the caches of all targets
+    #[arg(long = "cache-key", value_name = "FILE")]
+    cache_keys: Vec<PathBuf>,
+}
 
 /// A build of several targets.
 pub struct Work {
@@ -32,12 +49,8 @@ struct InTarget {
 }
 
 /// Makes one build of all targets: a target stands after those that its contexts name.
-pub fn prepare(
-    definition: &Definition,
-    allowed: &[String],
-    session: &Session,
-    cancel: &Cancel,
-) -> Result<Work, Failure> {
+pub fn prepare(definition: &Definition, common: &Common, session: &Session, cancel: &Cancel) -> Result<Work, Failure> {
+    common.inputs.go_offline();
     let names = definition.order();
     let mut work =
         Work { request: session.request(Vec::new())?, only_check: false, _places: Vec::with_capacity(names.len()) };
@@ -45,8 +58,8 @@ pub fn prepare(
     for name in &names {
         let target = &definition.targets[*name];
         checks += usize::from(check_call(name, target)?);
-        refuse(name, target, allowed)?;
-        let prepared = one(name, target, session, cancel).map_err(|failure| in_target(name, failure))?;
+        refuse(name, target, &common.allow)?;
+        let prepared = one(name, target, common, session, cancel).map_err(|failure| in_target(name, failure))?;
         add(&mut work, name, target, prepared, &names)?;
     }
     work.only_check = checks > 0;
@@ -80,14 +93,9 @@ fn check_call(name: &str, target: &Target) -> Result<bool, Failure> {
 
 /// Refuses what rbuild does not do, by name, rather than building something else than what was asked for.
 fn refuse(name: &str, target: &Target, allowed: &[String]) -> Result<(), Failure> {
-    let unknown = [
-        ("shm-size", target.shm_size.is_some()),
-        ("ulimits", !target.ulimits.is_empty()),
-        ("extra-hosts", !target.extra_hosts.is_empty()),
-        ("no-cache-filter", !target.no_cache_filter.is_empty()),
-    ];
-    if let Some((attribute, _)) = unknown.into_iter().find(|(_, set)| *set) {
-        return Err(wrong(name, target, attribute, &format!("rbuild has no `{attribute}`")));
+    if !target.no_cache_filter.is_empty() {
+        let failure = wrong(name, target, "no-cache-filter", "rbuild has no `no-cache-filter`");
+        return Err(failure.help("`no-cache` runs all steps"));
     }
     for right in &target.entitlements {
         match right.as_str() {
@@ -114,8 +122,10 @@ struct Prepared {
     place: Place,
 }
 
-fn one(name: &str, target: &Target, session: &Session, cancel: &Cancel) -> Result<Prepared, Failure> {
-    let args = arguments(name, target)?;
+fn one(name: &str, target: &Target, common: &Common, session: &Session, cancel: &Cancel) -> Result<Prepared, Failure> {
+    let mut args = arguments(name, target)?;
+    args.inputs = common.inputs.clone();
+    args.caching.keys = common.cache_keys.clone();
     let secrets = args.secrets()?;
     let place = place(name, target, &secrets, session, cancel)?;
     let mut request = args.request(&place, secrets, session)?;
@@ -215,6 +225,9 @@ fn words(target: &Target) -> Vec<(&'static str, Vec<String>)> {
         ("output", each("output", lines(&outputs))),
         ("secret", each("secret", target.secret.iter().map(bake::Secret::line).collect())),
         ("ssh", each("ssh", target.ssh.iter().map(bake::Ssh::line).collect())),
+        ("extra-hosts", each("add-host", pairs(&target.extra_hosts))),
+        ("shm-size", each("shm-size", target.shm_size.clone().into_iter().collect())),
+        ("ulimits", each("ulimit", target.ulimits.clone())),
         ("network", each("network", network.into_iter().collect())),
         ("entitlements", each("allow", insecure.collect())),
         ("no-cache", flag("no-cache", target.no_cache)),
@@ -248,6 +261,11 @@ fn add(work: &mut Work, name: &str, target: &Target, prepared: Prepared, names: 
         work.request.run.ssh.insert(id, socket);
     }
     work.request.no_cache |= request.no_cache;
+    let caches = request.caching;
+    let new = caches.from.into_iter().filter(|cache| !work.request.caching.from.contains(cache));
+    let new: Vec<_> = new.collect();
+    work.request.caching.from.extend(new);
+    work.request.caching.keys = caches.keys;
     if request.pulling.when == Pull::Always {
         work.request.pulling.when = Pull::Always;
     }

@@ -1,0 +1,4 @@
+target "default" {
+  platform = ["linux/amd64"]
+  args     = { LIST = ["a"] }
+}

@@ -1,0 +1,3 @@
+target "default" {
+  tags = [lowr("A"), substr("abc")]
+}

@@ -1,0 +1,2 @@
+group "default" { targets = ["all"] }
+group "all" { targets = ["default"] }

@@ -1,0 +1,3 @@
+target "default" { inherits = ["common", "_bsae"] }
+target "_base" {}
+target "common" {}

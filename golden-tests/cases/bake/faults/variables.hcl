@@ -1,0 +1,3 @@
+variable "A" { default = "a-${B}" }
+variable "B" { default = upper(A) }
+target "default" { args = { A = A } }
