@@ -7,8 +7,8 @@ use crate::base::fs::Context;
 use crate::base::{Cancel, Digest, Hasher, parallel};
 use crate::image::{Descriptor, ImageConfig, Manifest, Packing};
 use crate::layer::compress;
-use crate::store::Store;
 use crate::store::packed::Packed;
+use crate::store::{Store, StoreError};
 use std::io::Read;
 use std::path::Path;
 
@@ -31,6 +31,14 @@ pub trait Blobs: Sync {
     /// # Errors
     /// It is not there, or is not as long as the descriptor says.
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>, ExportError>;
+
+    /// The content from a byte on, where that costs less than all of it. `None`: it does not, or all of it is there.
+    ///
+    /// # Errors
+    /// As [`Blobs::open`].
+    fn open_from(&self, _: &Descriptor, _offset: u64) -> Result<Option<Box<dyn Read + Send + '_>>, ExportError> {
+        Ok(None)
+    }
 }
 
 /// Takes images into a store.
@@ -92,7 +100,7 @@ impl Intake<'_> {
         }
         let whole = |length: u64| length == *size;
         if !std::fs::metadata(self.store.blob_path(digest)).is_ok_and(|m| whole(m.len())) {
-            let (_, length) = self.store.put_blob_from(&mut self.blobs.open(descriptor)?, Some(digest), *size)?;
+            let length = self.fetch(descriptor)?;
             if !whole(length) {
                 return Err(self.refused(format!("layer {digest} has {length} bytes and not {size}")));
             }
@@ -102,6 +110,23 @@ impl Intake<'_> {
         // A push of an image on top of this one sends the same blob.
         let way = if packing == Packing::Zstd { KEPT_ZSTD } else { KEPT_GZIP };
         Ok(self.store.remember_packed(diff_id, way, Packed { digest: *digest, size: *size })?)
+    }
+
+    /// Stores a blob, of which a part may be there from an earlier try; its length in bytes.
+    fn fetch(&self, descriptor: &Descriptor) -> Result<u64, ExportError> {
+        let Descriptor { digest, size, .. } = descriptor;
+        let whole = |store: &Store| {
+            let (_, length) = store.put_blob_from(&mut self.blobs.open(descriptor)?, Some(digest), *size)?;
+            Ok(length)
+        };
+        let Some(partial) = self.store.partial(digest, *size)? else { return whole(self.store) };
+        let begun = partial.len();
+        let Some(mut rest) = self.blobs.open_from(descriptor, begun)? else { return whole(self.store) };
+        match partial.complete(&mut rest, *size) {
+            // What was there may have been the damaged part.
+            Err(StoreError::Mismatch { .. }) if begun > 0 => whole(self.store),
+            result => Ok(result?),
+        }
     }
 
     /// Makes the layer of a tar, packed or not, or checks the tar if the store has that layer; its unpacked length in

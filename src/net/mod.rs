@@ -18,17 +18,23 @@ use base64::Engine as _;
 use guard::{Guard, Near, Reach};
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
 
+/// What is said of a certificate that is marked `CA:TRUE`.
+pub const CA_AS_SERVER: &str = "its certificate is that of an authority (CA:TRUE) and may not be a server's";
 /// How many redirects are followed.
 const MAX_REDIRECTS: usize = 10;
 /// Bytes of a body in one message.
 const CHUNK: usize = 128 * 1024;
+/// How long a server may be silent before it is given up, where nobody says otherwise.
+pub const STALL: Duration = Duration::from_secs(60);
+/// How many times as long it may think about what it was sent.
+const THINKING: u32 = 5;
 /// How often a waiting caller looks whether it was stopped.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -37,6 +43,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Client {
     agents: Arc<[OnceLock<ureq::Agent>; 2]>,
     trust: Arc<Trust>,
+    stall: Option<Duration>,
 }
 
 /// Whose certificates are accepted.
@@ -46,6 +53,20 @@ pub struct Trust {
     pub roots: Vec<u8>,
     /// Any certificate at all: only where the user said so for this server.
     pub anyone: bool,
+}
+
+/// Counts what moves, so that who waits can tell slow from stalled.
+#[derive(Clone, Debug, Default)]
+struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    fn beat(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// A request.
@@ -149,6 +170,14 @@ pub enum NetError {
         /// Host and port.
         host: String,
     },
+    /// Nothing moves any more.
+    #[error("{host} was silent for {} s", limit.as_secs_f64())]
+    Stalled {
+        /// Host and port.
+        host: String,
+        /// The longest silence that is borne.
+        limit: Duration,
+    },
     /// Stopped.
     #[error("cancelled")]
     Cancelled,
@@ -183,7 +212,12 @@ impl Response {
 impl Client {
     /// A client that accepts the certificates of others than the system's roots.
     pub fn trusting(trust: Trust) -> Client {
-        Client { agents: Arc::default(), trust: Arc::new(trust) }
+        Client { trust: Arc::new(trust), ..Client::default() }
+    }
+
+    /// Gives servers up that are silent for so long, instead of [`STALL`].
+    pub fn bearing(self, silence: Duration) -> Client {
+        Client { stall: Some(silence), ..self }
     }
 
     /// Sends a request and follows its redirects (of one that changes something only those that keep its method, RFC
@@ -232,22 +266,30 @@ impl Client {
         let (sender, receiver) = sync_channel(4);
         let agent = self.agent(reach(request.named.as_ref().unwrap_or(&request.url), url));
         let (request, target) = (request.clone(), url.clone());
-        let limit = request.time_limit;
+        let (limit, stall) = (request.time_limit, self.stall.unwrap_or(STALL));
+        let pulse = Pulse::default();
+        let thinking = if request.payload.is_empty() { stall } else { stall * THINKING };
+        let beats = pulse.clone();
         std::thread::spawn(move || {
             // Nobody listens any more to a request that was given up.
-            let _ = exchange(&agent, &request, &target, &sender);
+            let _ = exchange(&agent, &request, &target, &beats, &sender);
         });
         let mut body = Body {
             receiver,
             cancel: cancel.clone(),
             deadline,
             limit,
+            pulse,
+            stall: thinking,
             host: format!("{}:{}", url.host(), url.port()),
             chunk: VecDeque::new(),
             ended: false,
         };
         match body.next()? {
-            Message::Head(status, headers) => Ok(Response { status, url: url.clone(), headers, body }),
+            Message::Head(status, headers) => {
+                body.stall = stall;
+                Ok(Response { status, url: url.clone(), headers, body })
+            }
             Message::Failed(error) => Err(error),
             Message::Chunk(_) | Message::End => Err(body.lost()),
         }
@@ -281,8 +323,9 @@ fn config(trust: &Trust) -> ureq::config::Config {
         .accept_encoding("identity")
         .timeout_resolve(Some(Duration::from_secs(30)))
         .timeout_connect(Some(Duration::from_secs(30)))
-        .timeout_recv_response(Some(Duration::from_secs(120)))
-        .timeout_per_read(Some(Duration::from_secs(120)))
+        // Who waits for an answer has given it up long before; these let its thread end.
+        .timeout_recv_response(Some(STALL * THINKING * 2))
+        .timeout_per_read(Some(STALL * THINKING * 2))
         .tls_config(tls(trust))
         .build()
 }
@@ -305,6 +348,19 @@ fn roots(further: &[u8]) -> RootCerts {
     RootCerts::Specific(Arc::new(native.chain(further).collect()))
 }
 
+/// Beats with each piece of a payload that is taken.
+struct Heard<R> {
+    inner: R,
+    pulse: Pulse,
+}
+
+impl<R: Read> Read for Heard<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.pulse.beat();
+        self.inner.read(buffer)
+    }
+}
+
 /// What the thread of a request tells.
 #[derive(Debug)]
 enum Message {
@@ -319,6 +375,7 @@ fn exchange(
     agent: &ureq::Agent,
     request: &Request,
     url: &Url,
+    pulse: &Pulse,
     sender: &SyncSender<Message>,
 ) -> Result<(), std::sync::mpsc::SendError<Message>> {
     let host = format!("{}:{}", url.host(), url.port());
@@ -342,7 +399,7 @@ fn exchange(
             headers.push(("authorization", value));
         }
     }
-    let mut response = match call(agent, request, url, tunnel, &headers) {
+    let mut response = match call(agent, request, url, tunnel, &headers, pulse) {
         Ok(response) => response,
         Err(e) => return sender.send(failed(e)),
     };
@@ -371,6 +428,7 @@ fn call(
     url: &Url,
     tunnel: Option<ureq::Proxy>,
     headers: &[(&str, String)],
+    pulse: &Pulse,
 ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
     let uri = url.uri().clone();
     let bodiless = match request.method {
@@ -395,7 +453,7 @@ fn call(
     }
     // The length is told at the beginning: registries and object stores behind them want it.
     let builder = builder.header("content-length", request.payload.len().to_string()).config().proxy(tunnel).build();
-    builder.send(ureq::SendBody::from_owned_reader(request.payload.open()?))
+    builder.send(ureq::SendBody::from_owned_reader(Heard { inner: request.payload.open()?, pulse: pulse.clone() }))
 }
 
 fn failure(host: String, error: &ureq::Error) -> NetError {
@@ -403,6 +461,11 @@ fn failure(host: String, error: &ureq::Error) -> NetError {
         ureq::Error::Io(e) => e.to_string(),
         ureq::Error::Other(e) => e.to_string(),
         e => e.to_string(),
+    };
+    // The library's word for what `openssl req -x509` makes by default.
+    let reason = match reason.contains("CaUsedAsEndEntity") {
+        true => format!("{CA_AS_SERVER} ({reason})"),
+        false => reason,
     };
     NetError::Failed { host, reason }
 }
@@ -414,6 +477,9 @@ pub struct Body {
     cancel: Cancel,
     deadline: Instant,
     limit: Duration,
+    pulse: Pulse,
+    /// The longest silence.
+    stall: Duration,
     host: String,
     chunk: VecDeque<u8>,
     ended: bool,
@@ -421,7 +487,14 @@ pub struct Body {
 
 impl Body {
     fn next(&mut self) -> Result<Message, NetError> {
+        let (mut beats, mut heard) = (self.pulse.count(), Instant::now());
         loop {
+            if self.pulse.count() != beats {
+                (beats, heard) = (self.pulse.count(), Instant::now());
+            }
+            if heard.elapsed() >= self.stall {
+                return Err(NetError::Stalled { host: self.host.clone(), limit: self.stall });
+            }
             if self.cancel.is_set() {
                 return Err(NetError::Cancelled);
             }

@@ -63,7 +63,7 @@ impl Repository {
     /// # Errors
     /// It is not there, or the registry cannot be asked.
     pub fn open(&self, blob: &Descriptor) -> Result<Box<dyn Read + Send + '_>, RegistryError> {
-        Ok(Box::new(Download::start(&self.remote, &self.name.repository, &self.scopes, blob)?))
+        Ok(Box::new(Download::start(&self.remote, &self.name.repository, &self.scopes, blob, 0)?))
     }
 
     /// Whether a blob is there.

@@ -63,7 +63,7 @@ impl Remote {
     ) -> Result<Remote, RegistryError> {
         let host = settings.host(registry);
         let roots = host.ca.as_deref().map(fs::read).transpose()?.unwrap_or_default();
-        let http = Client::trusting(Trust { roots, anyone: host.insecure });
+        let http = Client::trusting(Trust { roots, anyone: host.insecure }).bearing(settings.stall);
         let mut last = None;
         for scheme in settings.schemes(registry) {
             let scheme = if *scheme == Scheme::Http { "http" } else { "https" };
@@ -92,8 +92,10 @@ impl Remote {
                     return Ok(remote);
                 }
                 Err(error) => {
+                    // Who is silent in one scheme will not talk in another.
+                    let silent = matches!(error, NetError::Stalled { .. } | NetError::TimedOut { .. });
                     let error = remote.net(error);
-                    if matches!(error, RegistryError::Cancelled) {
+                    if silent || matches!(error, RegistryError::Cancelled) {
                         return Err(error);
                     }
                     last = Some(error);
@@ -208,7 +210,7 @@ impl Remote {
             let result = self.http.send(request, &self.cancel);
             let wait = match &result {
                 Ok(response) if is_passing(response.status) => Some(retry_after(response)),
-                Err(NetError::Failed { .. } | NetError::TimedOut { .. }) => Some(None),
+                Err(NetError::Failed { .. } | NetError::TimedOut { .. } | NetError::Stalled { .. }) => Some(None),
                 _ => None,
             };
             let Some(asked) = wait.filter(|_| attempt < RETRIES) else { return result.map_err(|e| self.net(e)) };
@@ -294,8 +296,14 @@ pub(super) fn is_passing(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
 }
 
+/// How long the server asks to be left alone: a number of seconds, or a moment (RFC 9110, 10.2.3).
 fn retry_after(response: &Response) -> Option<Duration> {
-    response.header("retry-after")?.trim().parse().ok().map(Duration::from_secs)
+    let text = response.header("retry-after")?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let moment = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    Some(moment.duration_since(jiff::Timestamp::now()).try_into().unwrap_or(Duration::ZERO))
 }
 
 /// What a registry says of an error (distribution-spec, "Error Codes"), fit for a line.

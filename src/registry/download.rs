@@ -29,18 +29,23 @@ pub(super) struct Download<'r> {
 }
 
 impl<'r> Download<'r> {
-    /// Asks for the blob.
+    /// Asks for the blob, from a byte on.
     pub fn start(
         remote: &'r Remote,
         repository: &'r str,
         scopes: &'r [String],
         descriptor: &Descriptor,
+        offset: u64,
     ) -> Result<Download<'r>, RegistryError> {
         let descriptor = descriptor.clone();
+        let (at, began) = (offset.min(descriptor.size), offset);
         let mut download =
-            Download { remote, repository, scopes, descriptor, body: None, at: 0, began: 0, strikes: 0, moving: None };
-        let response = download.ask()?;
-        download.go_on(response)?;
+            Download { remote, repository, scopes, descriptor, body: None, at, began, strikes: 0, moving: None };
+        // Of what is there already only its digest is to be seen.
+        if at == 0 || at < download.descriptor.size {
+            let response = download.ask()?;
+            download.go_on(response)?;
+        }
         Ok(download)
     }
 
@@ -55,8 +60,14 @@ impl<'r> Download<'r> {
         let mut ask = Ask::new(Method::Get, url, self.scopes, format!("give the blob {digest}"));
         if self.at > 0 {
             ask.headers.push(("range", format!("bytes={}-", self.at)));
+            let response = self.remote.expect(&ask, &[200, 206, 416])?;
+            if response.status != 416 {
+                return Ok(response);
+            }
+            // A server that does not know what to do with the range knows the whole.
+            ask.headers.clear();
         }
-        self.remote.expect(&ask, if self.at > 0 { &[200, 206] } else { &[200] })
+        self.remote.expect(&ask, &[200])
     }
 
     /// Goes on with what a new connection gives.
@@ -105,6 +116,15 @@ impl<'r> Download<'r> {
         self.go_on(response)
     }
 
+    /// All of it has been read.
+    fn end(&mut self) -> usize {
+        self.body = None;
+        if let Some(moving) = &self.moving {
+            moving.complete();
+        }
+        0
+    }
+
     fn fault(error: RegistryError) -> io::Error {
         let fault = match error {
             RegistryError::Contents { place, reason } => Fault { place, reason },
@@ -128,13 +148,9 @@ impl Read for Download<'_> {
                         let reason = format!("it is longer than the {} bytes announced", self.descriptor.size);
                         return Err(Self::fault(self.wrong(reason)));
                     }
-                    self.body = None;
-                    if let Some(moving) = &self.moving {
-                        moving.complete();
-                    }
-                    return Ok(0);
+                    return Ok(self.end());
                 }
-                None if left == 0 => return Ok(0),
+                None if left == 0 => return Ok(self.end()),
                 Some(body) => {
                     let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
                     match body.read(&mut buffer[..wanted]) {

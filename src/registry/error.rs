@@ -99,6 +99,9 @@ pub(super) struct Fault {
     pub reason: String,
 }
 
+/// What is wrong where only a layer's digest is known.
+const A_LAYER: &str = "a layer of the image";
+
 impl From<ExportError> for RegistryError {
     /// Finds the failed download below what failed for want of it.
     fn from(error: ExportError) -> RegistryError {
@@ -113,7 +116,7 @@ impl From<ExportError> for RegistryError {
         match error {
             // What the store cannot have announced wrongly: the other side did.
             ExportError::Store(e @ (StoreError::Mismatch { .. } | StoreError::TooLong { .. })) => {
-                RegistryError::Contents { place: "a layer of the image".into(), reason: e.to_string() }
+                RegistryError::Contents { place: A_LAYER.into(), reason: e.to_string() }
             }
             ExportError::Archive { archive, reason } => {
                 RegistryError::Contents { place: archive.display().to_string(), reason }
@@ -125,6 +128,16 @@ impl From<ExportError> for RegistryError {
 }
 
 impl RegistryError {
+    /// What failed, with the image's name where it is not named.
+    pub(super) fn of_image(error: ExportError, name: &str) -> RegistryError {
+        match RegistryError::from(error) {
+            RegistryError::Contents { place, reason } if place == A_LAYER => {
+                RegistryError::Contents { place: format!("a layer of {name}"), reason }
+            }
+            other => other,
+        }
+    }
+
     /// Whether something that was named is not there (exit code 4).
     pub fn is_not_found(&self) -> bool {
         match self {
@@ -157,8 +170,43 @@ impl RegistryError {
             RegistryError::NotFound { .. } => {
                 vec!["a private image also looks absent to who is not logged in: `rbuild login`".to_owned()]
             }
+            RegistryError::Net { registry, source } => vec![net_help(registry, source)],
+            RegistryError::Status { status: 429 | 500..=599, .. } => {
+                vec!["it may be better later; it was asked several times".to_owned()]
+            }
+            RegistryError::Status { .. } => vec!["check the name, and what the registry supports".to_owned()],
+            RegistryError::Contents { .. } => {
+                vec![
+                    "nothing of it was kept; try again, or tell whoever runs the registry, its mirror or a proxy"
+                        .to_owned(),
+                ]
+            }
             RegistryError::Export(e) => e.help(),
             _ => Vec::new(),
         }
     }
+}
+
+/// A way out where the registry cannot be reached.
+fn net_help(registry: &str, error: &NetError) -> String {
+    let reason = match error {
+        NetError::Failed { reason, .. } => reason.as_str(),
+        NetError::Redirect { .. } => {
+            return "tell whoever runs the registry: its redirects are not safe to follow".into();
+        }
+        NetError::Offline { .. } => return "leave out --offline".into(),
+        _ => "",
+    };
+    let table = format!("[registry.\"{registry}\"]");
+    if reason.contains(crate::net::CA_AS_SERVER) {
+        // What `openssl req -x509` makes unless it is told otherwise.
+        return format!(
+            "make a certificate with `openssl req -x509 … -addext basicConstraints=critical,CA:FALSE` and name it as `ca` \
+             under {table} in the configuration file"
+        );
+    }
+    if reason.contains("certificate") {
+        return format!("name the CA that vouches for it as `ca` under {table} in the configuration file");
+    }
+    "check the name, the network and the proxy that the environment names".to_owned()
 }

@@ -83,7 +83,10 @@ fn pull_from(
     }
     let config = puller.small(&manifest.config)?;
     let stored = Intake { store, blobs: &puller, cancel }.image(&manifest, &bytes, &config);
-    let stored = stored.map_err(|e| if cancel.is_set() { RegistryError::Cancelled } else { e.into() })?;
+    let stored = stored.map_err(|e| match cancel.is_set() {
+        true => RegistryError::Cancelled,
+        false => RegistryError::of_image(e, &source.familiar()),
+    })?;
     named(&stored)?;
     Ok(Pulled { image: images::read(store, &stored)?, digest, known: false })
 }
@@ -249,7 +252,7 @@ impl<'p> Puller<'p> {
         if *size > MAX_DOCUMENT {
             return Err(self.wrong(format!("its config has {size} bytes, more than {MAX_DOCUMENT}")));
         }
-        let mut download = Download::start(self.remote, &self.name.repository, &self.scopes, descriptor)?;
+        let mut download = Download::start(self.remote, &self.name.repository, &self.scopes, descriptor, 0)?;
         let mut bytes = Vec::new();
         download.read_to_end(&mut bytes).map_err(|e| self.wrong(e.to_string()))?;
         let found = Digest::of(&bytes);
@@ -275,14 +278,28 @@ impl Blobs for Puller<'_> {
     }
 
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>, ExportError> {
+        Ok(Box::new(self.download(descriptor, 0)?))
+    }
+
+    fn open_from(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<Option<Box<dyn Read + Send + '_>>, ExportError> {
+        Ok(Some(Box::new(self.download(descriptor, offset)?)))
+    }
+}
+
+impl Puller<'_> {
+    fn download(&self, descriptor: &Descriptor, offset: u64) -> Result<Download<'_>, ExportError> {
         let Descriptor { digest, size, .. } = descriptor;
         let moving = Moving::begin(self.watch, &self.told, Act::Fetch, *digest, *size);
-        let download = Download::start(self.remote, &self.name.repository, &self.scopes, descriptor);
+        let download = Download::start(self.remote, &self.name.repository, &self.scopes, descriptor, offset);
         let download = download.map(|download| download.shown(moving));
-        Ok(Box::new(download.map_err(|error| {
+        download.map_err(|error| {
             let fault = Fault { place: self.name.familiar(), reason: error.to_string() };
             let source = std::io::Error::other(fault);
             ExportError::Io(crate::base::IoError { act: "fetch a layer of", path: self.place.clone(), source })
-        })?))
+        })
     }
 }

@@ -78,6 +78,7 @@ fn elsewhere(store: &Store, name: &Reference) -> Result<HashMap<Digest, String>,
         // An image that cannot be read helps nobody here, and is reported where it is asked for.
         let Ok(bytes) = store.read_blob(&manifest) else { continue };
         let Ok(manifest) = Manifest::from_bytes(&bytes) else { continue };
+        found.entry(manifest.config.digest).or_insert_with(|| other.repository.clone());
         for layer in manifest.layers {
             // A plain layer was sent packed, if it was sent.
             let packed = store.packings(&layer.digest).unwrap_or_default();
@@ -146,16 +147,16 @@ impl Pusher<'_> {
             None => self.store.layer(diff_id)?.map(|info| Packed { digest: *diff_id, size: info.tar_size }),
             Some(way) => self.store.packed(diff_id, way)?,
         };
-        if let Some(known) = known
+        if let Some(known) = &known
             && self.is_there(&known.digest, known.size)?
         {
-            return Ok(self.packing.describe(descriptor, &known));
+            return Ok(self.packing.describe(descriptor, known));
         }
         let made = self.make(diff_id)?;
         if let Some(way) = way {
             self.store.remember_packed(diff_id, &way, made.packed.clone())?;
         }
-        if !self.is_there(&made.packed.digest, made.packed.size)? {
+        if known.as_ref() == Some(&made.packed) || !self.is_there(&made.packed.digest, made.packed.size)? {
             self.send(&made.packed, &made.path)?;
         }
         Ok(self.packing.describe(descriptor, &made.packed))

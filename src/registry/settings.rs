@@ -1,5 +1,6 @@
 //! How registries are reached: what the configuration file says of each.
 
+use crate::net::STALL;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,6 +17,8 @@ pub struct Settings {
     pub hosts: BTreeMap<String, Host>,
     /// How long the first wait before a request is sent again is; each further one is twice as long.
     pub patience: Duration,
+    /// How long a registry may be silent in the middle of an answer.
+    pub stall: Duration,
 }
 
 /// `[registry."HOST"]`.
@@ -34,7 +37,7 @@ pub struct Host {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { hosts: BTreeMap::new(), patience: Duration::from_millis(500) }
+        Settings { hosts: BTreeMap::new(), patience: Duration::from_millis(500), stall: STALL }
     }
 }
 

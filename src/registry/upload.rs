@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes of a chunk, which some registries bound to no more; the server may ask for longer ones.
-const CHUNK: u64 = 4 << 20;
+const CHUNK: u64 = if cfg!(test) { 64 << 10 } else { 4 << 20 };
 /// The longest chunk that a server gets its way with, in bytes.
 const MAX_CHUNK: u64 = 512 << 20;
 /// How often an upload is begun anew.

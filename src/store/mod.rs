@@ -17,6 +17,7 @@ pub mod layout;
 mod mark;
 pub mod mounts;
 pub mod packed;
+pub mod partial;
 pub mod promise;
 pub mod refs;
 pub mod statcache;

@@ -3,7 +3,7 @@
 //! lock of another session knows that its owner is dead and may remove the directory.
 
 use super::StoreError;
-use super::layout;
+use super::{layout, partial};
 use crate::base::fs::Context;
 use crate::base::lock::{self, Lock};
 use crate::base::{IoError, fs};
@@ -110,7 +110,10 @@ pub(super) fn leftovers(tmp: &Path, alone: bool) -> Result<Vec<Leftover>, StoreE
             if let Some(lock) = lock::try_exclusive(&path)? {
                 found.push(Leftover { path: directory_of(&path), lock: Some((lock, path)) });
             }
-        } else if alone && names.binary_search(&format!("{text}{LOCK_SUFFIX}").into()).is_err() {
+        } else if alone
+            && !partial::is_wanted(&path)
+            && names.binary_search(&format!("{text}{LOCK_SUFFIX}").into()).is_err()
+        {
             found.push(Leftover { path, lock: None });
         }
     }
