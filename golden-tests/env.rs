@@ -36,6 +36,8 @@ pub enum Need {
     Git,
     /// Debian's docker-registry, openssl and htpasswd.
     Registry,
+    /// A server that is compatible with S3: moto's.
+    S3,
 }
 
 impl Need {
@@ -61,9 +63,16 @@ impl Need {
                     && runs(Command::new("htpasswd").args(["-nb", "u", "p"]));
                 (!works).then(|| "no docker-registry, openssl or htpasswd (package apache2-utils)".into())
             }
+            Need::S3 => (!runs(Command::new(moto()).arg("--help")))
+                .then(|| "no moto_server (pip install 'moto[server]')".into()),
             Need::Curl => (!runs(Command::new("curl").arg("--version"))).then(|| "no curl".into()),
         }
     }
+}
+
+/// moto's server: the one that `RBUILD_TEST_MOTO` names, else that of the PATH.
+pub fn moto() -> std::ffi::OsString {
+    std::env::var_os("RBUILD_TEST_MOTO").unwrap_or_else(|| "moto_server".into())
 }
 
 fn runs(command: &mut Command) -> bool {

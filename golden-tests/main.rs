@@ -17,6 +17,7 @@ mod lock;
 mod mounts;
 mod registry;
 mod remote;
+mod s3;
 mod sandbox;
 mod server;
 mod tidy;
@@ -35,6 +36,7 @@ fn main() {
     trials.extend(sandbox::trials());
     trials.extend(registry::trials());
     trials.extend(lock::trials());
+    trials.extend(s3::trials());
     trials.extend(attest::trials());
     trials.extend(cache::trials());
     trials.extend(containers::trials());

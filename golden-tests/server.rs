@@ -7,6 +7,9 @@ use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+/// No path.
+const OTHERWISE: &str = "*";
+
 /// What a path gives.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
@@ -75,6 +78,11 @@ impl Server {
         self.pages.lock().expect("the pages").insert(path.to_owned(), page);
     }
 
+    /// Sets what every path gives that was not set.
+    pub fn otherwise(&self, page: Page) {
+        self.put(OTHERWISE, page);
+    }
+
     /// Sets the contents of a path.
     pub fn file(&self, path: &str, body: &[u8]) {
         self.put(path, Page { body: body.to_vec(), ..Page::default() });
@@ -102,7 +110,10 @@ fn answer(stream: &mut dyn Stream, pages: &Mutex<BTreeMap<String, Page>>, asked:
         Some(line[name.len() + 2..].trim().to_owned())
     };
     let missing = Page { status: 404, ..Page::default() };
-    let page = pages.lock().expect("the pages").get(&path).cloned().unwrap_or(missing);
+    let page = {
+        let pages = pages.lock().expect("the pages");
+        pages.get(&path).or_else(|| pages.get(OTHERWISE)).cloned().unwrap_or(missing)
+    };
     let header = |name: &str| page.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.clone());
     let unchanged = field("if-none-match").is_some_and(|tag| Some(tag) == header("ETag"))
         || field("if-modified-since").is_some_and(|time| Some(time) == header("Last-Modified"));

@@ -236,7 +236,8 @@ fn bucket(given: &mut Given) -> Result<Box<InBucket>, String> {
     let prefix = prefix.trim_matches('/').to_owned();
     let own = given.take("name").unwrap_or_else(|| "rbuild".into());
     for (what, text) in [("prefix", &prefix), ("name", &own)] {
-        if !is_key(text) && !(what == "prefix" && text.is_empty()) {
+        let fits = is_key(text) || (what == "prefix" && text.is_empty());
+        if !fits {
             return Err(format!("'{what}={}' can't be part of an object's key", text.escape_debug()));
         }
     }
