@@ -2,11 +2,13 @@
 
 use super::case::Case;
 use super::material::settle;
+use super::network::Network;
 use super::outcome::Outcome;
 use super::tree::{self, Tree};
 use crate::env::{Place, check};
 use libtest_mimic::Failed;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -43,14 +45,31 @@ impl Rbuild {
         if !output.status.success() {
             let place = scratch.dir.path().display().to_string();
             let complaints: Vec<String> = complaints(&output)?.iter().map(|c| c.replace(&place, "…")).collect();
-            return Ok(Outcome::failure(&complaints));
+            return Ok(scratch.steady(&Outcome::failure(&complaints)));
         }
         let inspected: Value = serde_json::from_str(&self.place.ok(&["inspect", &case.tag()])?)?;
         let history = inspected[0]["History"].as_array().cloned().unwrap_or_default();
         let history =
             history.iter().filter_map(|h| h["created_by"].as_str()).filter(|by| !by.starts_with("rbuild import"));
-        outcome(case, &tar, &self.base, &inspected[0]["Config"], history.map(str::to_owned).collect())
+        let outcome = outcome(case, &tar, &self.base, &inspected[0]["Config"], history.map(str::to_owned).collect())?;
+        Ok(scratch.steady(&outcome))
     }
+}
+
+/// What BuildKit says of a Dockerfile that it only looks at.
+pub enum Look {
+    /// It can be built, as far as that can be told.
+    Accepted {
+        /// Names and lines of what its checks found.
+        warnings: BTreeSet<(String, u64)>,
+    },
+    /// It can't.
+    Rejected {
+        /// What it says.
+        reason: String,
+        /// The instruction's lines, if it names them.
+        lines: BTreeSet<u64>,
+    },
 }
 
 /// BuildKit behind a docker command.
@@ -87,6 +106,32 @@ impl BuildKit {
         Ok(if finished && !failed { Ok(()) } else { Err(reason(&output)?) })
     }
 
+    /// What the frontend and its checks say of a Dockerfile, which is not built.
+    pub fn look(&self, dockerfile: &[u8]) -> Result<Look, Failed> {
+        let dir = tempfile::Builder::new().prefix("rbuild-test-").tempdir()?;
+        std::fs::write(dir.path().join("Dockerfile"), dockerfile)?;
+        let output = self.docker(&["buildx", "build", "--call=check,format=json", &inside(dir.path())])?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said: Value = match said.find('{') {
+            Some(begin) => serde_json::from_str(&said[begin..])?,
+            None => return Ok(Look::Rejected { reason: reason(&output)?, lines: BTreeSet::new() }),
+        };
+        let lines = |location: &Value| -> BTreeSet<u64> {
+            let ranges = location["ranges"].as_array().into_iter().flatten();
+            let line = |range: &Value, end: &str| range[end]["line"].as_u64().unwrap_or_default();
+            ranges.flat_map(|range| line(range, "start")..=line(range, "end")).collect()
+        };
+        if let Some(reason) = said["buildError"]["message"].as_str() {
+            return Ok(Look::Rejected { reason: steady(reason), lines: lines(&said["buildError"]["location"]) });
+        }
+        let warning = |warning: &Value| {
+            let line = lines(&warning["location"]).first().copied();
+            Some((warning["ruleName"].as_str()?.to_owned(), line?))
+        };
+        let warnings = said["warnings"].as_array().into_iter().flatten().filter_map(warning).collect();
+        Ok(Look::Accepted { warnings })
+    }
+
     /// Builds a case.
     pub fn build(&self, case: &Case) -> Result<Outcome, Failed> {
         let scratch = Scratch::new(case)?;
@@ -107,7 +152,7 @@ impl BuildKit {
         all.extend(arguments.iter().map(String::as_str));
         let output = self.docker(&all)?;
         if !output.status.success() {
-            return Ok(Outcome::failure(&[reason(&output)?]));
+            return Ok(scratch.steady(&Outcome::failure(&[reason(&output)?])));
         }
         let inspected = self.docker(&["image", "inspect", &tag])?;
         check(&["docker inspect"], &inspected)?;
@@ -123,7 +168,7 @@ impl BuildKit {
         }
         let outcome = outcome(case, &tar, &self.base, &inspected[0]["Config"], entries);
         self.docker(&["rmi", "-f", &tag])?;
-        outcome
+        Ok(scratch.steady(&outcome?))
     }
 }
 
@@ -163,7 +208,7 @@ pub fn complaints(output: &Output) -> Result<Vec<String>, Failed> {
             *last = format!("{last} at {place}");
         }
     }
-    let by_fault = output.status.code().is_some_and(|code| [1, 3, 4].contains(&code));
+    let by_fault = output.status.code().is_some_and(|code| [1, 3, 4, 7].contains(&code));
     if found.is_empty() || !by_fault {
         return Err(format!("rbuild ends with {}:\n{stderr}", output.status).into());
     }
@@ -226,6 +271,7 @@ pub(super) fn inside(path: &Path) -> String {
 pub(super) struct Scratch {
     dir: tempfile::TempDir,
     pub(super) context: PathBuf,
+    network: Network,
 }
 
 impl Scratch {
@@ -237,13 +283,21 @@ impl Scratch {
             item.make(&context)?;
         }
         settle(&context, &case.name)?;
-        Ok(Scratch { dir, context })
+        Ok(Scratch { dir, context, network: Network::start(&case.network)? })
     }
 
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> std::io::Result<PathBuf> {
         let path = self.dir.path().join(name);
-        std::fs::write(&path, bytes)?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) => std::fs::write(&path, self.network.addressed(text))?,
+            Err(_) => std::fs::write(&path, bytes)?,
+        }
         Ok(path)
+    }
+
+    /// An outcome without what is so in this run alone.
+    fn steady(&self, outcome: &Outcome) -> Outcome {
+        Outcome::read(&self.network.named(&outcome.to_string()))
     }
 }
 

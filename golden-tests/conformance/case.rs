@@ -1,6 +1,7 @@
 //! One case: a file that holds the Dockerfile, the context and the results.
 
 use super::material::{Item, escaped};
+use super::network::Wanted;
 use super::outcome::Outcome;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ pub struct Case {
     pub dockerfile: Vec<u8>,
     /// Everything in the context directory.
     pub context: Vec<Item>,
+    /// What is served while it is built.
+    pub network: Wanted,
     /// Whether BuildKit's result is in the file.
     pub recorded: bool,
     /// BuildKit's result.
@@ -52,6 +55,7 @@ impl Case {
             images: Vec::new(),
             dockerfile: Vec::new(),
             context: Vec::new(),
+            network: Wanted::default(),
             recorded: text.contains("\n--- buildkit\n"),
             result: Outcome::default(),
             own: None,
@@ -88,6 +92,9 @@ impl Case {
             ["Dockerfile"] => self.dockerfile = body.as_bytes().to_vec(),
             ["Dockerfile", "escaped"] => self.dockerfile = escaped(body)?,
             ["image", name] => self.images.push((name.to_owned(), body.as_bytes().to_vec())),
+            ["http", path] => self.network.page(path, None, body)?,
+            ["http", path, status] => self.network.page(path, Some(status), body)?,
+            ["repository", name] => self.network.repository(name, body),
             ["buildkit"] => self.result = Outcome::read(body),
             ["rbuild"] => self.own = Some(Outcome::read(body)),
             _ => self.context.push(Item::read(&words, body)?),

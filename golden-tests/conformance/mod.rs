@@ -7,7 +7,9 @@
 mod builder;
 mod case;
 mod checks;
+mod corpus;
 mod material;
+mod network;
 mod outcome;
 mod syntax;
 mod tree;
@@ -26,16 +28,18 @@ use std::sync::{Arc, OnceLock};
 pub fn trials() -> Vec<Trial> {
     let shared = Arc::new(Shared::default());
     let mut trials = syntax::trials();
+    trials.extend(corpus::trials());
     let mut images = BTreeSet::new();
     for file in files(&project().join("golden-tests/conformance/cases"), "case") {
         let case = Case::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         for (name, _) in &case.images {
             assert!(images.insert(name.clone()), "{}: another case makes the image {name} too", file.display());
         }
-        let needs: &[Need] =
-            if case.runs() { &[Need::Busybox, Need::Ids, Need::Sandbox] } else { &[Need::Busybox, Need::Ids] };
+        let mut needs = vec![Need::Busybox, Need::Ids];
+        needs.extend(case.runs().then_some(Need::Sandbox));
+        needs.extend(case.network.has_repositories().then_some(Need::Git));
         let shared = Arc::clone(&shared);
-        trials.push(trial(&format!("conformance/{}", case.name), needs, move || run(case, &shared)));
+        trials.push(trial(&format!("conformance/{}", case.name), &needs, move || run(case, &shared)));
     }
     trials
 }
