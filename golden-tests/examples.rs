@@ -97,7 +97,8 @@ fn debian() -> Result<(), Failed> {
     std::fs::copy(&rootfs, Path::new(&base).join("rootfs.tar.zst"))?;
     place.ok(&["build", "-q", "-t", "base-os", &base])?;
     let ops = example("ops-nginx");
-    let first = place.ok(&["build", "-q", "-t", "ops-nginx", &ops])?;
+    let first = place.ok(&["build", "-q", "-t", "ops-nginx", "--sbom", "--provenance=max", &ops])?;
+    crate::attest::lists_what_dpkg_lists(&place, "ops-nginx")?;
     let again = place.rbuild(&["build", "--progress", "plain", "-t", "ops-nginx", &ops]).output()?;
     check(&["ops-nginx again"], &again)?;
     same("image ID of the second build", place.ok(&["build", "-q", "-t", "ops-nginx", &ops])?, first)?;

@@ -5,7 +5,6 @@
 
 mod attest;
 mod bake;
-mod cache;
 mod concurrency;
 mod conformance;
 mod containers;
@@ -38,7 +37,6 @@ fn main() {
     trials.extend(lock::trials());
     trials.extend(s3::trials());
     trials.extend(attest::trials());
-    trials.extend(cache::trials());
     trials.extend(containers::trials());
     trials.extend(mounts::trials());
     trials.extend(remote::trials());

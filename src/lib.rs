@@ -1,6 +1,7 @@
 //! rbuild: a daemonless, rootless container-image builder. See ARCHITECTURE.md for the map.
 #![deny(unsafe_code)]
 
+pub mod attest;
 pub mod bake;
 pub mod base;
 pub mod cache;

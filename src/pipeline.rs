@@ -1,5 +1,6 @@
 //! The narrative: from a Dockerfile to a tagged image. `build` reads like the picture in ARCHITECTURE.md.
 
+mod attestation;
 mod bases;
 mod caching;
 mod failure;
@@ -18,13 +19,14 @@ pub use output::{Output, OutputKind, PushedTo};
 pub use request::{BuildContext, BuildRequest, DockerfileInput, Origin, Target};
 pub use targets::options;
 
+use crate::attest::AttestError;
 use crate::base::{Digest, IoError};
 use crate::cache::CacheError;
 use crate::container::Scene;
 use crate::diag::{Diagnostic, Severity, Source};
 use crate::dockerfile::lower::Template;
 use crate::export::{ExportError, images};
-use crate::graph::Graph;
+use crate::graph::{Graph, StepId};
 use crate::image::reference::{Reference, ReferenceError};
 use crate::net::transfer::News;
 use crate::ops::context::Contexts;
@@ -88,6 +90,9 @@ pub enum BuildError {
     /// The outputs are not such that any result could be written to them.
     #[error("{0}")]
     Outputs(String),
+    /// Nothing could be said of the image.
+    #[error(transparent)]
+    Attest(#[from] AttestError),
     /// A cache could not be written.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -180,9 +185,11 @@ impl Built<'_> {
     ) -> Result<BuildResult, BuildError> {
         let Built { request, store, began, .. } = *self;
         let known = caching::known(self, target, &templates);
+        let roots: Vec<StepId> = templates.iter().map(|template| template.root).collect();
         let mut image = image::write(self, target, templates)?;
         image.manifest = image::annotate(target, store, &image.manifest)?;
         image.manifest = caching::carry(self, target, known.as_ref(), &image.manifest)?;
+        attestation::attach(self, target, &roots, names, &image.manifest, sink)?;
         for name in names {
             images::tag(store, &image.manifest, name)?;
         }

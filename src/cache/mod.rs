@@ -57,6 +57,3 @@ pub enum CacheError {
         reason: String,
     },
 }
-
-#[cfg(test)]
-mod tests;

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::inputs::InputArgs;
 use super::manifest::{self, ManifestArgs};
 use super::secret::{self, SecretArg};
-use super::values::{self, Annotations, EPOCH, KeyMaybeValue, Right, SshArg, network, output};
+use super::values::{self, Annotations, Attest, EPOCH, KeyMaybeValue, Right, SshArg, network, output};
 use crate::base::fs;
 use crate::graph::{Limit, Network};
 use crate::pipeline::{self, BuildRequest, BuildResult, Output, OutputKind, Pull, Target};
@@ -151,6 +151,20 @@ pub struct BuildArgs {
     #[arg(long = "annotation", value_name = "ANNOTATION", value_parser = values::annotations)]
     pub annotations: Vec<Annotations>,
 
+    /// Attach SLSA provenance to the result: how it came about; `max` with arguments and steps. See docs/attestations.md
+    #[arg(long, value_name = "min|max|false", value_parser = values::provenance, num_args = 0..=1, require_equals = true,
+        default_missing_value = "min")]
+    pub provenance: Option<Attest>,
+
+    /// Attach a bill of materials to the result: the packages in it, as an SPDX document
+    #[arg(long, value_name = "true|false", value_parser = values::sbom, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
+    pub sbom: Option<Attest>,
+
+    /// The same in docker's words: type=provenance,mode=max or type=sbom
+    #[arg(long = "attest", value_name = "ATTESTATION", value_parser = values::attest)]
+    pub attestations: Vec<Attest>,
+
     /// Merge the layers that this build makes into one
     #[arg(long)]
     pub squash: bool,
@@ -272,6 +286,8 @@ impl BuildArgs {
             target.outputs.push(Output { push: true, ..Output::new(OutputKind::Image, None) });
         }
         target.annotations = self.annotations.iter().flat_map(|Annotations(all)| all.clone()).collect();
+        let attestations = self.attestations.iter().chain(&self.provenance).chain(&self.sbom);
+        attestations.for_each(|attest| attest.apply(&mut target.attest));
         target.squash = self.squash;
         target.cache_to = self.caching.to.clone();
         // As buildx: the variable is an argument of the build, unless one was given.

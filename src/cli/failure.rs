@@ -1,6 +1,7 @@
 //! How a command ends: the exit codes, and which error means which. The one place that maps them.
 
 use super::secret::SecretError;
+use crate::attest::AttestError;
 use crate::bake::Fault;
 use crate::base::IoError;
 use crate::container::ContainerError;
@@ -139,6 +140,7 @@ impl From<BuildError> for Failure {
             BuildError::Store(e) => e.into(),
             BuildError::Export(e) => e.into(),
             BuildError::Push(e) => e.into(),
+            BuildError::Attest(e) => e.into(),
             BuildError::Cache(e) => e.into(),
             BuildError::Outputs(reason) => Failure::usage(reason),
             BuildError::Context(e) => Failure::new(Code::NotFound, e),
@@ -162,6 +164,16 @@ impl From<Fault> for Failure {
 /// Whether a diagnostic says that something named is not there: by convention its code's last word says so.
 fn is_absence(code: &str) -> bool {
     code.ends_with("-missing") || code.ends_with("-not-found")
+}
+
+impl From<AttestError> for Failure {
+    fn from(error: AttestError) -> Failure {
+        match error {
+            AttestError::Tree(e) => e.into(),
+            AttestError::Export(e) => e.into(),
+            other => Failure::new(Code::Step, other),
+        }
+    }
 }
 
 impl From<SecretError> for Failure {

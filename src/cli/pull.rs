@@ -2,11 +2,12 @@
 
 use super::Session;
 use super::failure::Failure;
+use crate::export::referrers;
 use crate::image::Platform;
-use crate::image::Reference;
+use crate::image::{Descriptor, Reference};
 use crate::net::transfer::News;
 use crate::registry::{self, Keyring, Registries};
-use crate::store::Access;
+use crate::store::{Access, Store};
 use crate::ui::out;
 use crate::ui::progress::Progress;
 use clap::Args;
@@ -26,6 +27,10 @@ pub struct PullArgs {
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<String>,
 
+    /// Also take what is said of the images: provenance, bills of materials
+    #[arg(long)]
+    attestations: bool,
+
     /// Print only the digests
     #[arg(short, long)]
     quiet: bool,
@@ -43,10 +48,12 @@ pub fn run(args: &PullArgs, session: &Session) -> Result<(), Failure> {
     let registries = Registries { settings: &settings, keyring: &keyring, watch: &watch, cancel: &cancel };
     let mut all = Vec::new();
     for name in &names {
-        all.push(registry::pull(&store, name, &Platform::default(), &registries)?);
+        let pulled = registry::pull(&store, name, &Platform::default(), &registries)?;
+        let said = if args.attestations { attestations(&store, name, &registries)? } else { 0 };
+        all.push((pulled, said));
     }
     progress.finish();
-    for (name, pulled) in names.iter().zip(&all) {
+    for (name, (pulled, said)) in names.iter().zip(&all) {
         if args.quiet {
             out::line(&pulled.digest.to_string())?;
             continue;
@@ -54,6 +61,22 @@ pub fn run(args: &PullArgs, session: &Session) -> Result<(), Failure> {
         let what = if pulled.known { "Up to date" } else { "Pulled" };
         out::line(&format!("{what}: {}", name.familiar()))?;
         out::line(&format!("Digest: {}", pulled.digest))?;
+        if args.attestations {
+            out::line(&format!("Attestations: {said}"))?;
+        }
     }
     Ok(())
+}
+
+/// Takes what is said of an image that was pulled; how many statements these are.
+fn attestations(store: &Store, name: &Reference, registries: &Registries<'_>) -> Result<usize, Failure> {
+    let found = registry::attestations(name, &Platform::default(), registries)?;
+    // What BuildKit lists beside an image names no subject, and has its place in the index alone.
+    let own = |subject: Descriptor| subject.digest == found.manifest;
+    let mut said = 0;
+    for artifact in found.artifacts.iter().filter(|artifact| artifact.manifest.subject().is_some_and(own)) {
+        referrers::attach(store, artifact)?;
+        said += 1;
+    }
+    Ok(said)
 }

@@ -102,5 +102,8 @@ pub fn run(args: &PushArgs, session: &Session) -> Result<(), Failure> {
     }
     out::line(&format!("Pushed: {} ({} blobs sent, {} present)", name.familiar(), pushed.sent, pushed.present))?;
     out::line(&format!("Digest: {}", pushed.digest))?;
+    if pushed.said > 0 {
+        out::line(&format!("Attestations: {}", pushed.said))?;
+    }
     Ok(())
 }

@@ -2,10 +2,10 @@
 
 use super::Session;
 use super::failure::Failure;
-use crate::export::images;
 use crate::export::output::Output;
 use crate::export::save::{Format, Selected, save, save_layout};
 use crate::export::variant::Files;
+use crate::export::{images, referrers};
 use crate::image::Reference;
 use crate::store::Access;
 use clap::{Args, ValueEnum};
@@ -53,7 +53,8 @@ pub fn run(args: &SaveArgs, session: &Session) -> Result<(), Failure> {
     for text in &args.images {
         let image = images::resolve(&store, text)?;
         let names = named(text, &image.names);
-        selected.push(Selected { image, names, files: Files::new() });
+        let said = referrers::of(&store, &image.manifest_digest)?;
+        selected.push(Selected { image, names, files: Files::new(), said });
     }
     let cancel = session.watch();
     let format = match args.format {

@@ -1,10 +1,12 @@
 //! Values of options that have a grammar of their own: `key=value`, agents, named contexts, outputs, sizes, times.
 //! Parsing touches no file; whoever uses a value opens what it names.
 
+mod attest;
 mod entrusted;
 mod output;
 mod surroundings;
 
+pub use attest::{Attest, attest, provenance, sbom};
 pub use entrusted::{Right, SshArg};
 pub use output::{Annotations, annotations, output};
 pub use surroundings::{host, limit};

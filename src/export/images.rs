@@ -35,6 +35,11 @@ impl Image {
         self.names.first().map_or_else(|| self.id.short(), Reference::familiar)
     }
 
+    /// The descriptor of its manifest.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::new(self.manifest.kind(), self.manifest_digest, self.manifest_size)
+    }
+
     /// Each layer's diffID beside the descriptor of its blob, bottom first.
     pub fn layers(&self) -> impl Iterator<Item = (&Digest, &Descriptor)> {
         self.config.rootfs.diff_ids.iter().zip(&self.manifest.layers)

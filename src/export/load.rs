@@ -12,6 +12,7 @@ use super::ExportError;
 use super::archive::{Archive, Member, blob_name};
 use super::images::{self, Image};
 use super::intake::{Blobs, Intake};
+use super::referrers::{self, Artifact};
 use super::save::{CONTAINERD_NAME, REF_NAME};
 use crate::base::{Cancel, Digest};
 use crate::image::Platform;
@@ -81,6 +82,8 @@ struct Candidate {
     /// A docker archive's layers, bottom first.
     layers: Vec<String>,
     names: Vec<Reference>,
+    /// What is said of it.
+    said: Vec<Artifact>,
 }
 
 /// An entry of docker's `manifest.json`.
@@ -118,7 +121,13 @@ impl Loader<'_> {
 
     /// A small blob, verified.
     fn pinned(&self, descriptor: &Descriptor) -> Result<Vec<u8>, ExportError> {
-        let bytes = self.document(&self.blob(&descriptor.digest)?, &blob_name(&descriptor.digest))?;
+        self.verified(descriptor, MAX_DOCUMENT)
+    }
+
+    fn verified(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, ExportError> {
+        let name = blob_name(&descriptor.digest);
+        let member = self.blob(&descriptor.digest)?;
+        let bytes = member.read(limit).map_err(|e| self.refused(&format!("cannot read '{name}': {e}")))?;
         let found = Digest::of(&bytes);
         if found != descriptor.digest || bytes.len() as u64 != descriptor.size {
             let (digest, size, length) = (descriptor.digest, descriptor.size, bytes.len());
@@ -148,6 +157,7 @@ impl Loader<'_> {
         }
         let mut found: BTreeMap<Digest, Candidate> = BTreeMap::new();
         let mut order = Vec::new();
+        let mut said = Vec::new();
         for descriptor in self.for_platform(&index.manifests) {
             let names = index_names(descriptor)?;
             let Some(descriptor) = self.manifest_of(descriptor.clone(), 0)? else { continue };
@@ -157,6 +167,10 @@ impl Loader<'_> {
             }
             let bytes = self.pinned(&descriptor)?;
             let manifest = Manifest::from_bytes(&bytes).map_err(self.invalid(&blob_name(&descriptor.digest)))?;
+            if manifest.subject().is_some() {
+                said.push((manifest, bytes));
+                continue;
+            }
             if !matches!(manifest.config.media_type.as_str(), media::CONFIG | media::DOCKER_CONFIG) {
                 return Err(self.refused(&format!("'{}' is no container image", manifest.config.media_type)));
             }
@@ -165,7 +179,8 @@ impl Loader<'_> {
             names.extend(tags.remove(&manifest.config.digest).unwrap_or_default());
             let manifest = Some((manifest, bytes));
             order.push(descriptor.digest);
-            found.insert(descriptor.digest, Candidate { manifest, config, layers: Vec::new(), names });
+            found
+                .insert(descriptor.digest, Candidate { manifest, config, layers: Vec::new(), names, said: Vec::new() });
             if order.len() > MAX_IMAGES {
                 return Err(self.refused(&format!("it holds more than {MAX_IMAGES} images")));
             }
@@ -173,6 +188,7 @@ impl Loader<'_> {
         if order.is_empty() {
             return Err(self.refused("its index lists no image"));
         }
+        said::assign(self, said, &mut found)?;
         Ok(order.iter().filter_map(|digest| found.remove(digest)).collect())
     }
 
@@ -233,7 +249,8 @@ impl Loader<'_> {
                 return Err(self.refused(&format!("the config '{base}' has digest {digest}")));
             }
             let names = parse_names(entry.repo_tags.iter().flatten())?;
-            found.push(Candidate { manifest: None, config, layers: entry.layers.unwrap_or_default(), names });
+            let layers = entry.layers.unwrap_or_default();
+            found.push(Candidate { manifest: None, config, layers, names, said: Vec::new() });
         }
         Ok(found)
     }
@@ -244,6 +261,9 @@ impl Loader<'_> {
             Some((manifest, bytes)) => intake.image(manifest, bytes, &candidate.config)?,
             None => self.store_docker(&intake, candidate)?,
         };
+        for artifact in &candidate.said {
+            referrers::attach(self.store, artifact)?;
+        }
         for name in &candidate.names {
             images::tag(self.store, &digest, name)?;
         }
@@ -324,5 +344,6 @@ impl std::fmt::Debug for Input<'_> {
     }
 }
 
+mod said;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ pub mod load;
 pub mod merge;
 pub mod output;
 pub mod packing;
+pub mod referrers;
 pub mod rewrite;
 pub mod rootfs;
 pub mod save;

@@ -5,6 +5,7 @@
 
 use super::images::Image;
 use super::layers::{copy, layer_blob, layer_tar};
+use super::referrers::Artifact;
 use super::variant::Files;
 use super::{ExportError, archive};
 use crate::base::fs::Context;
@@ -39,6 +40,8 @@ pub struct Selected {
     pub names: Vec<Reference>,
     /// Layers that its manifest lists and the store does not hold so.
     pub files: Files,
+    /// What is said of it, which goes along in OCI layouts.
+    pub said: Vec<Artifact>,
 }
 
 /// A member of an archive.
@@ -172,6 +175,17 @@ fn oci(images: &[Selected]) -> Vec<Member<'_>> {
             }
         }
     }
+    for artifact in images.iter().flat_map(|selected| &selected.said) {
+        if seen.insert(artifact.digest) {
+            entries.push(artifact.descriptor());
+            blobs.push(bytes(&archive::blob_name(&artifact.digest), artifact.bytes.clone()));
+        }
+        for (descriptor, content) in &artifact.blobs {
+            if seen.insert(descriptor.digest) {
+                blobs.push(bytes(&archive::blob_name(&descriptor.digest), content.clone()));
+            }
+        }
+    }
     for Selected { image, files, .. } in images {
         for (diff_id, descriptor) in image.layers() {
             if seen.insert(descriptor.digest) {
@@ -276,7 +290,7 @@ mod tests {
     fn selected(store: &Store, names: &[&str]) -> Vec<Selected> {
         let select = |name: &&str| {
             let image = images::resolve(store, name).unwrap();
-            Selected { names: image.names.clone(), image, files: Files::new() }
+            Selected { names: image.names.clone(), image, files: Files::new(), said: Vec::new() }
         };
         names.iter().map(select).collect()
     }

@@ -20,6 +20,10 @@ pub mod media {
     pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
     /// Layer, zstd.
     pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+    /// What stands where an artifact has no config: `{}` (image-spec, "Guidance for an Empty Descriptor").
+    pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+    /// A statement about an image (in-toto Attestation Framework).
+    pub const IN_TOTO: &str = "application/vnd.in-toto+json";
     /// Docker manifest, schema 2.
     pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
     /// Docker manifest list.
@@ -189,6 +193,38 @@ impl Manifest {
     pub fn kind(&self) -> &str {
         self.media_type.as_deref().unwrap_or(media::MANIFEST)
     }
+
+    /// A manifest of something that is no image, about the manifest `subject` (image-spec, "Guidelines for Artifact
+    /// Usage"). Its config is [`Manifest::EMPTY_CONFIG`].
+    pub fn artifact(artifact_type: &str, layers: Vec<Descriptor>, subject: &Descriptor) -> Manifest {
+        let config = Manifest::EMPTY_CONFIG;
+        let config = Descriptor::new(media::EMPTY, Digest::of(config), config.len() as u64);
+        let mut manifest = Manifest::new(config, layers);
+        manifest.extra.insert("artifactType".into(), artifact_type.into());
+        manifest.set_subject(subject);
+        manifest
+    }
+
+    /// The config of what has none.
+    pub const EMPTY_CONFIG: &[u8] = b"{}";
+
+    /// What it is, if it is no image: its `artifactType`, else the media type of its config.
+    pub fn artifact_type(&self) -> &str {
+        let own = self.extra.get("artifactType").and_then(Value::as_str);
+        own.unwrap_or(&self.config.media_type)
+    }
+
+    /// The manifest that it is about.
+    pub fn subject(&self) -> Option<Descriptor> {
+        serde_json::from_value(self.extra.get("subject")?.clone()).ok()
+    }
+
+    /// Makes it be about `subject`, of which only type, digest and size count.
+    pub fn set_subject(&mut self, subject: &Descriptor) {
+        let Descriptor { media_type, digest, size, .. } = subject;
+        let subject = serde_json::json!({ "mediaType": media_type, "digest": digest, "size": size });
+        self.extra.insert("subject".into(), subject);
+    }
 }
 
 impl ImageIndex {
@@ -298,6 +334,20 @@ mod tests {
         }
         let error = ImageIndex::from_bytes(&sample().to_bytes()).unwrap_err().to_string();
         assert!(error.contains("image.manifest"), "{error}");
+    }
+
+    #[test]
+    fn an_artifact_says_what_it_is_and_what_it_is_about() {
+        let image = sample().to_bytes();
+        let subject = Descriptor::new(media::MANIFEST, Digest::of(&image), image.len() as u64);
+        let statement = Descriptor::new(media::IN_TOTO, Digest::of(b"{}"), 2);
+        let artifact = Manifest::artifact(media::IN_TOTO, vec![statement], &subject);
+        let read = Manifest::from_bytes(&artifact.to_bytes()).unwrap();
+        assert_eq!((read.artifact_type(), read.subject()), (media::IN_TOTO, Some(subject)));
+        let oracle = oci_spec::image::ImageManifest::from_reader(&artifact.to_bytes()[..]).unwrap();
+        assert_eq!(oracle.artifact_type().as_ref().unwrap().to_string(), media::IN_TOTO);
+        assert_eq!(oracle.subject().as_ref().unwrap().digest().to_string(), Digest::of(&image).to_string());
+        assert_eq!((sample().artifact_type(), sample().subject()), (media::CONFIG, None));
     }
 
     #[test]

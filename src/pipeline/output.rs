@@ -3,7 +3,7 @@
 use super::{BuildError, BuildRequest, Target};
 use crate::base::Digest;
 use crate::export::save::{self, Selected};
-use crate::export::{ExportError, Image, Packing, images, output, rootfs, variant};
+use crate::export::{ExportError, Image, Packing, images, output, referrers, rootfs, variant};
 use crate::image::annotation;
 use crate::image::reference::Reference;
 use crate::image::{Annotation, annotation::Level};
@@ -125,8 +125,12 @@ impl Writer<'_> {
     fn variant(&self, output: &Output, manifest: &Digest) -> Result<Image, BuildError> {
         let image = images::read(self.store, manifest)?;
         let annotations = annotation::of_manifest(&output.annotations, &image.config.platform());
-        let image = variant::annotated(self.store, manifest, &annotations)?;
-        Ok(if output.docker_types { variant::with_docker_types(self.store, image)? } else { image })
+        let mut image = variant::annotated(self.store, manifest, &annotations)?;
+        if output.docker_types {
+            image = variant::with_docker_types(self.store, image)?;
+        }
+        referrers::carry_over(self.store, manifest, &image)?;
+        Ok(image)
     }
 
     fn image(&self, output: &Output, manifest: &Digest, names: &[Reference]) -> Result<Vec<PushedTo>, BuildError> {
@@ -153,6 +157,7 @@ impl Writer<'_> {
         let Writer { store, request, .. } = self;
         let (dest, cancel) = (output.dest.as_deref(), &request.cancel);
         let mut image = self.variant(output, manifest)?;
+        let plain = image.manifest_digest;
         let layers = image.config.rootfs.diff_ids.clone();
         let mut files = variant::Files::new();
         // Ends when everything is written.
@@ -162,7 +167,8 @@ impl Writer<'_> {
             (image, files) = variant::packed(store, image, packing, dir.path(), cancel)?;
             _dir = Some(dir);
         }
-        let selected = [Selected { image, names, files }];
+        let said = referrers::adapted(store, &plain, &image.descriptor())?;
+        let selected = [Selected { image, names, files, said }];
         let format = match (output.kind, dest) {
             (OutputKind::Local, Some(dest)) => return Ok(rootfs::write_dir(store, &layers, dest, cancel).map(drop)?),
             (OutputKind::Oci, Some(dest)) if !output.tar => {

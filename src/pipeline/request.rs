@@ -2,6 +2,7 @@
 
 use super::inputs::InputPolicy;
 use super::{Caching, Output, Pulling};
+use crate::attest;
 use crate::base::Cancel;
 use crate::cache;
 use crate::graph::{Network, Remote, Surroundings};
@@ -81,6 +82,8 @@ pub struct Target {
     pub cache_to: Vec<cache::spec::To>,
     /// `--annotation`.
     pub annotations: Vec<Annotation>,
+    /// `--provenance`, `--sbom`, `--attest`.
+    pub attest: attest::Wanted,
     /// `--squash`: the build's own layers become one.
     pub squash: bool,
     /// SOURCE_DATE_EPOCH or `--reproducible`: no time in the image is later than this.
@@ -136,6 +139,7 @@ impl Target {
             outputs: Vec::new(),
             cache_to: Vec::new(),
             annotations: Vec::new(),
+            attest: attest::Wanted::default(),
             squash: false,
             epoch: None,
             yields_image: true,

@@ -15,6 +15,7 @@ mod error;
 pub mod peek;
 pub mod pull;
 pub mod push;
+pub mod referrers;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use error::RegistryError;
 pub use peek::{Peeked, current, peek};
 pub use pull::{Pulled, pull};
 pub use push::{Pushed, push};
+pub use referrers::{Said, attestations};
 pub use settings::{Host, Settings};
 
 use crate::base::Cancel;

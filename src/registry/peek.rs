@@ -63,7 +63,7 @@ pub fn current(
 }
 
 /// Asks mirrors, then the registry itself.
-fn asked<T>(
+pub(super) fn asked<T>(
     name: &Reference,
     settings: &Settings,
     keyring: &Keyring,

@@ -118,12 +118,12 @@ pub(super) struct Document {
 }
 
 pub(super) struct Puller<'p> {
-    remote: &'p Remote,
-    name: &'p Reference,
+    pub remote: &'p Remote,
+    pub name: &'p Reference,
     /// As the user has it.
     told: String,
     place: PathBuf,
-    scopes: Vec<String>,
+    pub scopes: Vec<String>,
     watch: &'p Watch<'p>,
 }
 
@@ -133,7 +133,7 @@ impl<'p> Puller<'p> {
         Puller { remote, name, told: name.familiar(), place: name.familiar().into(), scopes, watch }
     }
 
-    fn wrong(&self, reason: impl Into<String>) -> RegistryError {
+    pub fn wrong(&self, reason: impl Into<String>) -> RegistryError {
         RegistryError::Contents { place: self.name.familiar(), reason: reason.into() }
     }
 
@@ -204,7 +204,7 @@ impl<'p> Puller<'p> {
     }
 
     /// A manifest or index, verified where its digest is known.
-    fn document(&self, wanted: &str, pinned: Option<&Digest>) -> Result<Document, RegistryError> {
+    pub fn document(&self, wanted: &str, pinned: Option<&Digest>) -> Result<Document, RegistryError> {
         let url = self.remote.url(&format!("{}/manifests/{wanted}", self.name.repository))?;
         let what = format!("give the manifest of {}", self.name.familiar());
         let mut ask = Ask::new(Method::Get, url, &self.scopes, what);
@@ -246,11 +246,16 @@ impl<'p> Puller<'p> {
         }
     }
 
-    /// A small blob, verified.
+    /// The config, verified.
     pub fn small(&self, descriptor: &Descriptor) -> Result<Vec<u8>, RegistryError> {
+        self.blob("config", descriptor, MAX_DOCUMENT)
+    }
+
+    /// A blob of at most `limit` bytes, verified; `what` it is to the image.
+    pub fn blob(&self, what: &str, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, RegistryError> {
         let Descriptor { digest, size, .. } = descriptor;
-        if *size > MAX_DOCUMENT {
-            return Err(self.wrong(format!("its config has {size} bytes, more than {MAX_DOCUMENT}")));
+        if *size > limit {
+            return Err(self.wrong(format!("its {what} has {size} bytes, more than {limit}")));
         }
         let mut download = Download::start(self.remote, &self.name.repository, &self.scopes, descriptor, 0)?;
         let mut bytes = Vec::new();
@@ -259,7 +264,7 @@ impl<'p> Puller<'p> {
         if found == *digest {
             return Ok(bytes);
         }
-        Err(self.wrong(format!("its config announced as {digest} is {found}")))
+        Err(self.wrong(format!("its {what} announced as {digest} is {found}")))
     }
 
     fn read(&self, response: Response, limit: u64) -> Result<Vec<u8>, RegistryError> {

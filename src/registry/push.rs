@@ -30,10 +30,12 @@ pub struct Pushed {
     pub sent: usize,
     /// Blobs that the registry had, or took from another of its repositories.
     pub present: usize,
+    /// Attestations that went along.
+    pub said: usize,
 }
 
 /// Pushes an image as `name`: blobs first, the manifest last. Layers are packed; those that came packed are sent as they
-/// came, and an image that came so with all its layers keeps its manifest.
+/// came, and an image that came so with all its layers keeps its manifest. What is said of the image goes along, last.
 ///
 /// # Errors
 /// The registry cannot be reached or refuses, a blob of the image is missing, or the work was called off.
@@ -90,15 +92,15 @@ fn elsewhere(store: &Store, name: &Reference) -> Result<HashMap<Digest, String>,
     Ok(found)
 }
 
-struct Pusher<'p> {
-    store: &'p Store,
-    name: &'p Reference,
+pub(super) struct Pusher<'p> {
+    pub store: &'p Store,
+    pub name: &'p Reference,
     /// As people know it.
-    told: &'p str,
-    target: Target<'p>,
+    pub told: &'p str,
+    pub target: Target<'p>,
     packing: Packing,
     elsewhere: HashMap<Digest, String>,
-    watch: &'p Watch<'p>,
+    pub watch: &'p Watch<'p>,
     cancel: &'p Cancel,
     sent: AtomicUsize,
     present: AtomicUsize,
@@ -123,8 +125,10 @@ impl Pusher<'_> {
             Manifest { layers, ..image.manifest.clone() }.to_bytes()
         };
         let digest = self.manifest(image.manifest.kind(), &bytes)?;
+        let size = bytes.len() as u64;
+        let said = self.said(&image.manifest_digest, &Descriptor::new(image.manifest.kind(), digest, size))?;
         let count = |counter: AtomicUsize| counter.into_inner();
-        Ok(Pushed { digest, size: bytes.len() as u64, sent: count(self.sent), present: count(self.present) })
+        Ok(Pushed { digest, size, sent: count(self.sent), present: count(self.present), said })
     }
 
     /// Sees to it that the registry has a layer; its descriptor there.
@@ -174,7 +178,7 @@ impl Pusher<'_> {
         self.send(&Packed { digest, size: descriptor.size }, &self.store.blob_path(&digest))
     }
 
-    fn is_there(&self, digest: &Digest, size: u64) -> Result<bool, RegistryError> {
+    pub fn is_there(&self, digest: &Digest, size: u64) -> Result<bool, RegistryError> {
         let there = self.target.has(digest)?
             || match self.elsewhere.get(digest) {
                 Some(other) => self.target.mount(digest, other)?,
@@ -187,7 +191,7 @@ impl Pusher<'_> {
         Ok(there)
     }
 
-    fn send(&self, blob: &Packed, path: &std::path::Path) -> Result<(), RegistryError> {
+    pub fn send(&self, blob: &Packed, path: &std::path::Path) -> Result<(), RegistryError> {
         let moving = Moving::begin(self.watch, self.told, Act::Send, blob.digest, blob.size);
         self.target.send(&blob.digest, blob.size, path, moving.transfer())?;
         moving.complete();

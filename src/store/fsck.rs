@@ -6,7 +6,7 @@
 
 use super::layers::{FS, INDEX, LayerInfo, LayerState};
 use super::refs::RefFile;
-use super::{Store, StoreError, gc, layout, steps};
+use super::{Store, StoreError, gc, layout, referrers, steps};
 use crate::base::fs::Context;
 use crate::base::{Digest, Hasher, fs};
 use rayon::prelude::*;
@@ -106,6 +106,7 @@ impl Store {
         run.steps()?;
         run.builds()?;
         run.refs()?;
+        run.referrers()?;
         run.leftovers()?;
         Ok(run.checked)
     }
@@ -281,6 +282,25 @@ impl Run<'_> {
             };
             if !self.store.has_blob(&file.target) {
                 let what = format!("'{}' stands for {}, which is not in the store", file.name, file.target);
+                self.damaged(&path, what);
+            }
+        }
+        Ok(())
+    }
+
+    fn referrers(&mut self) -> Result<(), StoreError> {
+        for directory in self.entries(layout::REFERRERS)? {
+            self.checked.things += 1;
+            let Some(subject) = referrers::subject(&directory) else {
+                self.damaged(&directory, "its name is no digest");
+                continue;
+            };
+            if !self.store.has_blob(&subject) {
+                let what = format!("it is about {subject}, which is not in the store");
+                self.found(Severity::Leftover, &directory, what, |_| referrers::discard(&directory));
+                continue;
+            }
+            for (path, what) in referrers::check(self.store, &directory)? {
                 self.damaged(&path, what);
             }
         }

@@ -12,7 +12,7 @@ use super::disk::{self, Freed, Inode, Kept};
 use super::mark::Marker;
 use super::steps::{self, StepRecord};
 use super::usage::{Class, Total};
-use super::{Access, Store, StoreError, layout, tmp};
+use super::{Access, Store, StoreError, layout, referrers, tmp};
 use crate::base::{Digest, clock, fs};
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -109,6 +109,7 @@ impl Store {
                 items.push(item(Class::Tree, &path));
             }
         }
+        items.extend(self.dead_referrers(&marker.live)?);
         items.extend(self.dead_blobs(&marker.live)?);
         items.extend(self.dead_layers(&marker.live)?);
         if policy.mounts {
@@ -235,6 +236,13 @@ impl Store {
             .filter(|path| policy.all || std::fs::metadata(path).is_ok_and(|m| m.mtime() < moment))
             .map(|path| item(Class::Context, &path))
             .collect())
+    }
+
+    fn dead_referrers(&self, live: &Live) -> Result<Vec<Item>, StoreError> {
+        let directory = self.root().join(layout::REFERRERS);
+        let paths = layout::list(&directory)?.into_iter().map(|name| directory.join(name));
+        let dead = |path: &PathBuf| referrers::subject(path).is_none_or(|subject| !live.blobs.contains(&subject));
+        Ok(paths.filter(dead).map(|path| item(Class::Referrer, &path)).collect())
     }
 
     fn dead_blobs(&self, live: &Live) -> Result<Vec<Item>, StoreError> {

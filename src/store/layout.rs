@@ -27,6 +27,8 @@ pub const TREES: &str = "trees";
 pub const STEPS: &str = "steps";
 /// What the last build of each project did.
 pub const BUILDS: &str = "builds";
+/// What is about what: attestations.
+pub const REFERRERS: &str = "referrers";
 /// Names.
 pub const REFS: &str = "refs";
 /// Stat caches of build contexts.
@@ -46,8 +48,10 @@ pub const TMP: &str = "tmp";
 /// Locks of steps and cache mounts.
 pub const LOCKS: &str = "locks";
 
-const DIRECTORIES: [&str; 14] =
-    [BLOBS, LAYERS, CONTENTS, TREES, STEPS, BUILDS, REFS, CONTEXTS, MOUNTS, CONTAINERS, LOGS, FAILED, TMP, LOCKS];
+const DIRECTORIES: [&str; 15] = [
+    BLOBS, LAYERS, CONTENTS, TREES, STEPS, BUILDS, REFERRERS, REFS, CONTEXTS, MOUNTS, CONTAINERS, LOGS, FAILED, TMP,
+    LOCKS,
+];
 
 /// Features that this program knows, by what not knowing them forbids. None so far beyond format 1 itself.
 const KNOWN_READ_ONLY_COMPATIBLE: [&str; 0] = [];

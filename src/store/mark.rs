@@ -42,11 +42,29 @@ impl<'a> Marker<'a> {
             if self.store.has_blob(&digest) {
                 self.live.blobs.insert(digest);
                 queue.extend(self.references(&digest)?);
+                self.mark_referrers(digest)?;
             }
             if let Some(info) = self.store.layer(&digest)? {
                 self.live.layers.insert(digest);
                 queue.extend(info.fs_of);
             }
+        }
+        Ok(())
+    }
+
+    /// Marks what is said of a blob. What a statement names in its text (steps, materials) is not kept for its sake.
+    fn mark_referrers(&mut self, subject: Digest) -> Result<(), StoreError> {
+        let mut queue = self.store.referrers(&subject)?;
+        while let Some(referrer) = queue.pop() {
+            if !self.store.has_blob(&referrer) || !self.live.blobs.insert(referrer) {
+                continue;
+            }
+            for part in self.references(&referrer)? {
+                if self.store.has_blob(&part) {
+                    self.live.blobs.insert(part);
+                }
+            }
+            queue.extend(self.store.referrers(&referrer)?);
         }
         Ok(())
     }

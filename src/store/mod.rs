@@ -19,6 +19,7 @@ pub mod mounts;
 pub mod packed;
 pub mod partial;
 pub mod promise;
+pub mod referrers;
 pub mod refs;
 pub mod statcache;
 pub mod steps;

@@ -12,6 +12,8 @@ pub enum Class {
     Blob,
     /// Unpacked layers.
     Layer,
+    /// What is about what: attestations, whose contents are blobs.
+    Referrer,
     /// Tree nodes.
     Tree,
     /// Step records.
@@ -32,9 +34,10 @@ pub enum Class {
 
 impl Class {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Class; 10] = [
+    pub const ALL: [Class; 11] = [
         Class::Layer,
         Class::Blob,
+        Class::Referrer,
         Class::Tree,
         Class::Step,
         Class::Build,
@@ -49,6 +52,7 @@ impl Class {
     pub fn directory(self) -> &'static str {
         match self {
             Class::Blob => layout::BLOBS,
+            Class::Referrer => layout::REFERRERS,
             Class::Layer => layout::LAYERS,
             Class::Tree => layout::TREES,
             Class::Step => layout::STEPS,
@@ -66,6 +70,7 @@ impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Class::Blob => "blobs",
+            Class::Referrer => "attested images",
             Class::Layer => "layers",
             Class::Tree => "trees",
             Class::Step => "step records",

@@ -85,6 +85,12 @@ impl Loader<'_> {
         let bytes = self.pinned(descriptor)?;
         let manifest = Manifest::from_bytes(&bytes).map_err(self.invalid(&blob_name(&descriptor.digest)))?;
         let config = self.pinned(&manifest.config)?;
-        Ok(Candidate { manifest: Some((manifest, bytes)), config, layers: Vec::new(), names: Vec::new() })
+        Ok(Candidate {
+            manifest: Some((manifest, bytes)),
+            config,
+            layers: Vec::new(),
+            names: Vec::new(),
+            said: Vec::new(),
+        })
     }
 }

@@ -14,7 +14,7 @@ fn saved(format: Format) -> Members {
     let top = layer(&test.store, &["-gone", "etc", "etc/g=3"]);
     image(&test.store, &[base, top], &["app:1"]);
     let image = images::resolve(&test.store, "app:1").unwrap();
-    let selected = [Selected { names: image.names.clone(), image, files: Default::default() }];
+    let selected = [Selected { names: image.names.clone(), image, files: Default::default(), said: Vec::new() }];
     let mut bytes = Vec::new();
     save(&test.store, &selected, format, &mut bytes, &Cancel::new()).unwrap();
     let mut archive = tar::Archive::new(&bytes[..]);
@@ -96,7 +96,12 @@ fn what_was_saved_is_loaded_as_the_same_image() {
         ids.push(found.id);
         // What is given back is what came, layer by layer.
         let mut again = Vec::new();
-        let selected = [Selected { names: found.names.clone(), image: found.clone(), files: Default::default() }];
+        let selected = [Selected {
+            names: found.names.clone(),
+            image: found.clone(),
+            files: Default::default(),
+            said: Vec::new(),
+        }];
         save(&test.store, &selected, Format::Oci, &mut again, &Cancel::new()).unwrap();
         if members.contains_key("index.json") {
             assert!(members.contains_key(&blob_name(&found.manifest_digest)), "the manifest is kept as it came");
