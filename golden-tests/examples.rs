@@ -15,6 +15,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("examples/hello", &[Need::Sandbox], hello),
         trial("examples/hello-has-one-digest", &[Need::Sandbox], hello_digest),
+        trial("examples/bake", &[Need::Sandbox], bake),
         trial("examples/debian", &[Need::Sandbox, Need::Ids, Need::Debian, Need::Curl], debian),
     ]
 }
@@ -72,6 +73,37 @@ fn hello_digest() -> Result<(), Failed> {
     record("hello", &ids[0])
 }
 
+/// Several images from one definition, where there is no network; what they share runs once.
+fn bake() -> Result<(), Failed> {
+    let place = Place::new();
+    let (rbuild, context) = (RBUILD.as_str(), checkout(&place, "bake", "022", None)?);
+    let metadata = place.path().join("metadata.json");
+    let script = format!(
+        "cd {context} && {rbuild} bake --progress plain --metadata-file {} && {rbuild} run --rm site-en && {rbuild} run --rm site-de",
+        metadata.display()
+    );
+    let offline = Command::new("unshare").args(["-rn", "true"]).status().is_ok_and(|s| s.success());
+    let mut command = match crate::env::is_root() && offline {
+        true => place.command("unshare"),
+        false => place.command("/bin/sh"),
+    };
+    if crate::env::is_root() && offline {
+        command.args(["-n", "/bin/sh"]);
+    }
+    let output = command.args(["-c", &script]).env("SOURCE_DATE_EPOCH", "1700000000").output()?;
+    check(&["bake"], &output)?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    contains(&said, "Three images from one definition, says rbuild")?;
+    contains(&said, "Drei Abbilder aus einer Beschreibung, says rbuild")?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    for step in ["COPY --from=host --with-libs /bin/sh /bin/sh", "COPY --chmod=755 greet /bin/greet"] {
+        same(step, told.matches(step).count(), 1)?;
+    }
+    let built: serde_json::Value = serde_json::from_slice(&std::fs::read(metadata)?)?;
+    let id = built["site-en"]["containerimage.config.digest"].as_str().ok_or("no digest of site-en")?;
+    record("bake", id)
+}
+
 /// Leaves an image ID for a comparison between users.
 fn record(name: &str, id: &str) -> Result<(), Failed> {
     if let Some(dir) = std::env::var_os("RBUILD_TEST_IDS") {
@@ -108,10 +140,24 @@ fn debian() -> Result<(), Failed> {
         "nginx/1.22.1",
     )?;
 
-    place.ok(&["build", "-q", "-t", "website-nginx", &example("website-nginx")])?;
+    let site = place.ok(&["build", "-q", "-t", "website-nginx", &example("website-nginx")])?;
     serves(&place, "website-nginx", "http://127.0.0.1:8080/", "no daemon built")?;
     place.ok(&["build", "-q", "-t", "node-app", &example("node-app")])?;
     serves(&place, "node-app", "http://127.0.0.1:3000/hi", "as uid 2000 answers /hi")?;
+
+    // All of it once more as one build: every step is there already, and the images are the same.
+    let script = format!(
+        "cd {} && {} bake --progress plain --metadata-file {m} --set base-os.context={base} && cat {m}",
+        project().join("examples").display(),
+        RBUILD.as_str(),
+        m = place.path().join("metadata.json").display(),
+    );
+    let baked = place.command("/bin/sh").args(["-c", &script]).output()?;
+    check(&["bake"], &baked)?;
+    same("a step of bake ran", String::from_utf8_lossy(&baked.stderr).contains(" DONE "), false)?;
+    let built: serde_json::Value = serde_json::from_slice(&baked.stdout)?;
+    let id = built["website-nginx"]["containerimage.config.digest"].as_str().unwrap_or_default();
+    same("image ID of website-nginx in bake", id, site.trim())?;
 
     let tiny = |place: &Place, umask: &str| -> Result<String, Failed> {
         let context = checkout(place, "static-tiny", umask, None)?;
