@@ -45,9 +45,9 @@ use std::time::Instant;
 /// What a target came to.
 #[derive(Clone, Debug)]
 pub struct BuildResult {
-    /// Digest of the config.
+    /// Digest of the config; of several platforms that of the index.
     pub id: Digest,
-    /// Digest of the manifest.
+    /// Digest of the manifest or index.
     pub manifest: Digest,
     /// Full names it was given.
     pub names: Vec<String>,
@@ -186,9 +186,7 @@ impl Built<'_> {
         let Built { request, store, began, .. } = *self;
         let known = caching::known(self, target, &templates);
         let roots: Vec<StepId> = templates.iter().map(|template| template.root).collect();
-        let mut image = image::write(self, target, templates)?;
-        image.manifest = image::annotate(target, store, &image.manifest)?;
-        image.manifest = caching::carry(self, target, known.as_ref(), &image.manifest)?;
+        let image = image::write(self, target, templates, known.as_ref())?;
         attestation::attach(self, target, &roots, names, &image.manifest, sink)?;
         for name in names {
             images::tag(store, &image.manifest, name)?;

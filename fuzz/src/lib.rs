@@ -9,7 +9,7 @@ use rbuild::dockerfile::format::format;
 use rbuild::dockerfile::ignore::Ignore;
 use rbuild::dockerfile::lower::{BaseImage, Images, NotFound, Options};
 use rbuild::dockerfile::{glob, lower, parse as parse_file, text};
-use rbuild::image::{ImageConfig, ImageIndex, Manifest, Reference};
+use rbuild::image::{ImageConfig, ImageIndex, Manifest, Platform, Reference};
 use rbuild::layer::{Index, tar_in as tar};
 use std::str::FromStr;
 
@@ -30,7 +30,7 @@ pub const TARGETS: [Target; 6] = [
 struct Any;
 
 impl Images for Any {
-    fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
+    fn find(&self, reference: &str, _platform: &Platform) -> Result<BaseImage, NotFound> {
         Ok(BaseImage { reference: reference.into(), manifest: Digest::of(b""), config: ImageConfig::default() })
     }
 }

@@ -10,7 +10,7 @@ use crate::dockerfile::check::{Depth, check};
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lower::{BaseImage, Images, NotFound, Options};
 use crate::dockerfile::{lower, parse, text};
-use crate::image::{ImageConfig, Reference};
+use crate::image::{ImageConfig, Platform, Reference};
 use crate::pipeline::{self, Target};
 use crate::ui::{findings, out, report};
 use clap::{Args, ValueEnum};
@@ -158,7 +158,7 @@ impl Subject {
             Ok(parsed) => parsed,
             Err(errors) => return errors,
         };
-        match lower(&file, &self.options, &Assumed(&self.options)) {
+        match lower(&file, &self.options, &Assumed) {
             Ok(lowered) => found.extend(lowered.warnings),
             Err(errors) => found.extend(errors.into_iter().map(unsettled)),
         }
@@ -199,16 +199,19 @@ fn ignore(target: &Target) -> Result<Option<Ignore>, Failure> {
 }
 
 /// Base images of which nothing is known but that they fit: what a file says about itself can be checked with them.
-struct Assumed<'o>(&'o Options);
+struct Assumed;
 
-impl Images for Assumed<'_> {
-    fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
+impl Images for Assumed {
+    fn find(&self, reference: &str, platform: &Platform) -> Result<BaseImage, NotFound> {
         if let Err(error) = reference.parse::<Reference>() {
             return Err(NotFound { reason: error.reason, ..NotFound::default() });
         }
-        let platform = &self.0.platform;
-        let config =
-            ImageConfig { os: platform.os.clone(), architecture: platform.arch.clone(), ..ImageConfig::default() };
+        let config = ImageConfig {
+            os: platform.os.clone(),
+            architecture: platform.arch.clone(),
+            variant: Some(platform.variant.clone()).filter(|v| !v.is_empty()),
+            ..ImageConfig::default()
+        };
         Ok(BaseImage { reference: reference.to_owned(), manifest: Digest::of(b""), config })
     }
 }
@@ -217,7 +220,7 @@ impl Images for Assumed<'_> {
 struct Nothing;
 
 impl Images for Nothing {
-    fn find(&self, _reference: &str) -> Result<BaseImage, NotFound> {
+    fn find(&self, _reference: &str, _platform: &Platform) -> Result<BaseImage, NotFound> {
         Err(NotFound { reason: "base images are not looked at".into(), ..NotFound::default() })
     }
 }

@@ -1,10 +1,11 @@
 //! Which Dockerfile, and what it is given: the flags that `build`, `check` and `graph` share.
 
 use super::failure::{Code, Failure};
-use super::values::{ContextArg, ContextSource, KeyMaybeValue};
+use super::values::{self, ContextArg, ContextSource, KeyMaybeValue};
 use super::{Session, address, inputs};
 use crate::base::fs::{self, Context};
 use crate::graph::Remote;
+use crate::image::Platform;
 use crate::pipeline::{BuildContext, DockerfileInput, Origin, Target};
 use crate::ui::report;
 use clap::Args;
@@ -24,6 +25,11 @@ pub struct ManifestArgs {
     /// The stage to build, by name or number [default: the last]
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,
+
+    /// What to build for: linux/amd64, linux/arm64, … ; several, with commas, make an index [default: this machine's]
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',', value_parser = values::platform)]
+    #[arg(env = "DOCKER_DEFAULT_PLATFORM", hide_env_values = true)]
+    pub platforms: Vec<Platform>,
 
     /// A value for ARG; NAME alone takes it from the environment
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]", value_parser = KeyMaybeValue::parse)]
@@ -52,6 +58,7 @@ impl ManifestArgs {
         Ok(Target {
             contexts: self.contexts()?,
             stage: self.target.clone(),
+            platforms: distinct(&self.platforms),
             build_args: self.build_args.iter().filter_map(KeyMaybeValue::resolve).collect(),
             network: session.config.network.unwrap_or_default(),
             inputs: inputs::usual(&dockerfile)?,
@@ -80,6 +87,12 @@ impl ManifestArgs {
         }
         Ok(contexts)
     }
+}
+
+/// Each once, in order.
+fn distinct(platforms: &[Platform]) -> Vec<Platform> {
+    let is_first = |(at, platform): &(usize, &Platform)| !platforms[..*at].contains(platform);
+    platforms.iter().enumerate().filter(is_first).map(|(_, platform)| platform.clone()).collect()
 }
 
 /// Whether a word names a commit of a repository in a directory.

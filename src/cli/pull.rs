@@ -1,12 +1,12 @@
 //! `rbuild pull`.
 
-use super::Session;
 use super::failure::Failure;
+use super::{Session, values};
 use crate::export::referrers;
 use crate::image::Platform;
 use crate::image::{Descriptor, Reference};
 use crate::net::transfer::News;
-use crate::registry::{self, Keyring, Registries};
+use crate::registry::{self, Keyring, Platforms, Registries};
 use crate::store::{Access, Store};
 use crate::ui::out;
 use crate::ui::progress::Progress;
@@ -21,11 +21,22 @@ and podman. How a registry is reached (plain HTTP, its own CA, mirrors) is set i
 Examples:
   rbuild pull debian:bookworm-slim
   rbuild pull ghcr.io/me/app@sha256:…
-  rbuild pull localhost:5000/app:1")]
+  rbuild pull localhost:5000/app:1
+  rbuild pull --platform linux/arm64 debian
+  rbuild pull --all-platforms debian           the whole index")]
 pub struct PullArgs {
     /// What to pull: NAME[:TAG][@DIGEST]
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<String>,
+
+    /// Of an index the images for these platforms [default: this machine's]
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',', value_parser = values::platform)]
+    #[arg(env = "DOCKER_DEFAULT_PLATFORM", hide_env_values = true)]
+    platforms: Vec<Platform>,
+
+    /// Of an index all images, whatever --platform says
+    #[arg(long)]
+    all_platforms: bool,
 
     /// Also take what is said of the images: provenance, bills of materials
     #[arg(long)]
@@ -34,6 +45,16 @@ pub struct PullArgs {
     /// Print only the digests
     #[arg(short, long)]
     quiet: bool,
+}
+
+impl PullArgs {
+    fn platforms(&self) -> Platforms {
+        match (self.all_platforms, self.platforms.as_slice()) {
+            (true, _) => Platforms::All,
+            (false, []) => (&Platform::default()).into(),
+            (false, these) => Platforms::These(these.to_vec()),
+        }
+    }
 }
 
 /// Pulls images into the store.
@@ -48,7 +69,7 @@ pub fn run(args: &PullArgs, session: &Session) -> Result<(), Failure> {
     let registries = Registries { settings: &settings, keyring: &keyring, watch: &watch, cancel: &cancel };
     let mut all = Vec::new();
     for name in &names {
-        let pulled = registry::pull(&store, name, &Platform::default(), &registries)?;
+        let pulled = registry::pull(&store, name, &args.platforms(), &registries)?;
         let said = if args.attestations { attestations(&store, name, &registries)? } else { 0 };
         all.push((pulled, said));
     }

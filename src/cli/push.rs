@@ -1,9 +1,9 @@
 //! `rbuild push`.
 
-use super::Session;
 use super::failure::Failure;
-use crate::export::{Packing, images};
-use crate::image::Reference;
+use super::{Session, values};
+use crate::export::{Packing, images, index};
+use crate::image::{Platform, Reference};
 use crate::net::transfer::News;
 use crate::registry::{self, Keyring, Registries};
 use crate::store::Access;
@@ -22,7 +22,8 @@ Examples:
   rbuild push ghcr.io/me/app:1.2
   rbuild push app ghcr.io/me/app:1.2           the image `app` under another name
   rbuild push --compression zstd:9 localhost:5000/app
-  rbuild push --compression zstd --force-compression debian localhost:5000/debian")]
+  rbuild push --compression zstd --force-compression debian localhost:5000/debian
+  rbuild push --platform linux/amd64 me/app    one image of an index")]
 pub struct PushArgs {
     /// How layers are packed that are not packed yet: gzip, zstd or none
     #[arg(long, value_name = "KIND[:LEVEL]", default_value = "gzip")]
@@ -31,6 +32,10 @@ pub struct PushArgs {
     /// How hard layers are packed: 0 to 9 for gzip [default: 6], 1 to 22 for zstd [default: 3]
     #[arg(long, value_name = "N")]
     compression_level: Option<i32>,
+
+    /// Of an index only these platforms [default: all]
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',', value_parser = values::platform)]
+    platforms: Vec<Platform>,
 
     /// Pack layers anew that came packed in another way
     #[arg(long)]
@@ -88,13 +93,14 @@ pub fn run(args: &PushArgs, session: &Session) -> Result<(), Failure> {
     session.enter_to_write()?;
     let store = session.open_store(Access::Shared)?;
     let cancel = session.watch();
-    let image = images::resolve(&store, &args.image)?;
+    let (root, _) = images::resolve_root(&store, &args.image)?;
+    let chosen = index::chosen(&store, &root, &args.platforms)?;
     let (settings, keyring) = (session.config.registries(), Keyring::from_environment());
     let packing = args.packing()?;
     let progress = Progress::of_exchanges(args.quiet);
     let watch = |name: &str, news: News| progress.exchange(name, news);
     let registries = Registries { settings: &settings, keyring: &keyring, watch: &watch, cancel: &cancel };
-    let pushed = registry::push(&store, &image, &name, packing, &registries)?;
+    let pushed = registry::push(&store, &chosen, &name, packing, &registries)?;
     progress.finish();
     if args.quiet {
         out::line(&pushed.digest.to_string())?;

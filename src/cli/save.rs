@@ -1,12 +1,13 @@
 //! `rbuild save`.
 
-use super::Session;
 use super::failure::Failure;
+use super::{Session, values};
+use crate::export::index::{self, Chosen};
 use crate::export::output::Output;
 use crate::export::save::{Format, Selected, save, save_layout};
 use crate::export::variant::Files;
 use crate::export::{images, referrers};
-use crate::image::Reference;
+use crate::image::{Platform, Reference};
 use crate::store::Access;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -27,6 +28,10 @@ pub struct SaveArgs {
     /// The file to write; `-` or none: standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Of an index only these platforms [default: all; this machine's in a docker archive]
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',', value_parser = values::platform)]
+    platforms: Vec<Platform>,
 
     /// The form of the archive
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Form::OciArchive)]
@@ -51,10 +56,18 @@ pub fn run(args: &SaveArgs, session: &Session) -> Result<(), Failure> {
     let store = session.open_store(Access::Shared)?;
     let mut selected = Vec::with_capacity(args.images.len());
     for text in &args.images {
-        let image = images::resolve(&store, text)?;
-        let names = named(text, &image.names);
-        let said = referrers::of(&store, &image.manifest_digest)?;
-        selected.push(Selected { image, names, files: Files::new(), said });
+        let (root, names) = images::resolve_root(&store, text)?;
+        let chosen = match (args.format, &args.platforms[..]) {
+            // It has no form for several platforms.
+            (Form::DockerArchive, []) => index::chosen(&store, &root, &[Platform::default()])?,
+            (_, platforms) => index::chosen(&store, &root, platforms)?,
+        };
+        let mut said = Vec::new();
+        for image in chosen.images() {
+            said.extend(referrers::of(&store, &image.manifest_digest)?);
+        }
+        let Chosen { image, whole } = chosen;
+        selected.push(Selected { image, names: named(text, &names), files: Files::new(), said, whole });
     }
     let cancel = session.watch();
     let format = match args.format {

@@ -26,7 +26,7 @@ pub struct TagArgs {
 pub fn run(args: &TagArgs, session: &Session) -> Result<(), Failure> {
     let name: Reference = args.name.parse()?;
     let store = session.open_store(Access::Shared)?;
-    let image = images::resolve(&store, &args.image)?;
-    images::tag(&store, &image.manifest_digest, &name)?;
+    let (root, _) = images::resolve_root(&store, &args.image)?;
+    images::tag(&store, &root, &name)?;
     Ok(())
 }

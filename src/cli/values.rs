@@ -14,11 +14,20 @@ pub use surroundings::{host, limit};
 use super::failure::Failure;
 use crate::base::text;
 use crate::graph::Network;
-use crate::image::Reference;
+use crate::image::{Platform, Reference};
 use crate::pipeline::Layout;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// `--platform`, for clap: `local` is this machine's.
+pub fn platform(text: &str) -> Result<Platform, String> {
+    let host = Platform::default();
+    match text {
+        "local" => Ok(host),
+        _ => Platform::parse(text, &host).ok_or_else(|| format!("expected OS/ARCH[/VARIANT], as in {host}")),
+    }
+}
 
 /// `K=V`, or `K` alone, which takes the value from the environment of rbuild.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use super::ContainerError;
 use crate::base::Digest;
 use crate::base::fs::Context;
 use crate::graph::{Graph, Op, RunOp, Security, StepId};
+use crate::image::Platform;
 use crate::ops::context::ContextSpec;
 use crate::store::{Store, StoreError};
 use crate::tree::{Rootfs, Trees};
@@ -163,6 +164,7 @@ impl Scene {
             env_unkeyed: Vec::new(),
             user: String::new(),
             workdir: "/".into(),
+            platform: Platform::default(),
             network: Default::default(),
             script: None,
             mounts: Vec::new(),

@@ -57,6 +57,8 @@ pub struct Options {
     pub allow_insecure: bool,
     /// The platform to build for.
     pub platform: Platform,
+    /// The platform that builds: the host's.
+    pub build_platform: Platform,
     /// The steps of the targets that were lowered before; the new ones are added to them. Its contexts are named.
     pub graph: Graph,
     /// What the targets before come to: for each the images of its platforms.
@@ -100,8 +102,8 @@ pub struct BaseImage {
 
 /// Finds images for FROM, `COPY --from` and mounts. `Err`: a reason and a way out, to be told at the place that named it.
 pub trait Images {
-    /// Looks up `reference`, e.g. `ops-nginx`, `debian:12@sha256:…`.
-    fn find(&self, reference: &str) -> Result<BaseImage, NotFound>;
+    /// Looks up `reference`, e.g. `ops-nginx`, `debian:12@sha256:…`, and of an index the image for `platform`.
+    fn find(&self, reference: &str, platform: &Platform) -> Result<BaseImage, NotFound>;
 }
 
 /// The code of the diagnostic about an image that may be there but could not be had.
@@ -136,7 +138,7 @@ pub struct HistoryItem {
 pub struct Template {
     /// The step whose root filesystem is the image's.
     pub root: StepId,
-    /// What it is for.
+    /// What it was asked for; what its programs are for its config says.
     pub platform: Platform,
     /// The config without `rootfs`, `history` and `created`.
     pub config: ImageConfig,

@@ -21,9 +21,9 @@ pub struct HistoryLine {
 /// An image whose documents are in the store. No ref names it yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// Image ID: digest of the config.
+    /// Image ID: digest of the config; of an index its digest.
     pub id: Digest,
-    /// Digest of the manifest.
+    /// Digest of the manifest or index.
     pub manifest: Digest,
 }
 

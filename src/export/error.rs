@@ -92,6 +92,29 @@ pub enum ExportError {
         /// Why.
         reason: ApplyError,
     },
+    /// The store has no image for a platform under an index.
+    #[error("'{image}' is not stored for {wanted}{}", there_is(stored))]
+    Platform {
+        /// Name, ID or digest.
+        image: String,
+        /// What was wanted.
+        wanted: String,
+        /// For which platforms it is.
+        stored: Vec<String>,
+        /// For which the index lists it, and it is not stored.
+        missing: Vec<String>,
+    },
+    /// An image of an index was to be removed alone.
+    #[error("image {0} is part of an index, and goes with it")]
+    PartOfIndex(String),
+    /// An index is to leave the store whole, and parts of it are not there.
+    #[error("'{image}' is not stored for all of its platforms: {} missing", missing.join(", "))]
+    Partial {
+        /// Name, ID or digest.
+        image: String,
+        /// The platforms that are not.
+        missing: Vec<String>,
+    },
     /// A layer of an image is not in the store.
     #[error("layer {layer} of image {image} is not in the store")]
     LayerMissing {
@@ -105,7 +128,7 @@ pub enum ExportError {
 impl ExportError {
     /// Whether something that was named is not there (exit code 4).
     pub fn is_not_found(&self) -> bool {
-        matches!(self, ExportError::NotFound { .. })
+        matches!(self, ExportError::NotFound { .. } | ExportError::Platform { .. })
     }
 
     /// What the user could do about it.
@@ -115,8 +138,21 @@ impl ExportError {
             ExportError::NotFound { near: None, .. } => vec!["`rbuild images` lists what is there".to_owned()],
             ExportError::Ambiguous { .. } => vec!["give more digits of the ID, or a name".to_owned()],
             ExportError::LayerMissing { .. } => vec!["`rbuild fsck` tells what else is missing".to_owned()],
+            ExportError::Platform { stored, wanted, missing, .. } => {
+                let choose = stored.first().map(|one| format!("choose another: --platform {one}"));
+                let pull = missing.contains(wanted).then(|| format!("get it: `rbuild pull --platform {wanted} NAME`"));
+                choose.into_iter().chain(pull).collect()
+            }
+            ExportError::Partial { .. } => vec![
+                "get the rest: `rbuild pull --all-platforms NAME`".to_owned(),
+                "or take only what is there: --platform PLATFORM[,PLATFORM]".to_owned(),
+            ],
             ExportError::Terminal => vec!["name a file with -o, or redirect standard output".to_owned()],
             _ => Vec::new(),
         }
     }
+}
+
+fn there_is(stored: &[String]) -> String {
+    if stored.is_empty() { String::new() } else { format!(", but for {}", stored.join(", ")) }
 }

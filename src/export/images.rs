@@ -1,20 +1,23 @@
 //! Stored images: found by name, ID or ID prefix, listed, named and unnamed.
 //!
-//! The store's refs map a full name (`docker.io/library/debian:12`) to a manifest digest. An image without a name is
+//! The store's refs map a full name (`docker.io/library/debian:12`) to the digest of a manifest or of an index. An image without a name is
 //! kept by a ref that is its own ID (`sha256:…`), which no name can be.
 
 use super::ExportError;
+use super::index::{self, Document};
 use crate::base::{Digest, clock};
 use crate::diag::suggest;
 use crate::image::reference::DEFAULT_REGISTRY;
-use crate::image::{Descriptor, ImageConfig, Manifest, Reference};
+use crate::image::{Descriptor, ImageConfig, Manifest, Platform, Reference};
 use crate::store::Store;
 use crate::tree::{Rootfs, Trees};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A stored image.
 #[derive(Clone, Debug)]
 pub struct Image {
+    /// The index that it was chosen from, if it was.
+    pub index: Option<Digest>,
     /// Digest of the manifest.
     pub manifest_digest: Digest,
     /// Length of the manifest in bytes.
@@ -25,7 +28,7 @@ pub struct Image {
     pub manifest: Manifest,
     /// The config.
     pub config: ImageConfig,
-    /// Its names, sorted; empty if it is kept by ID alone.
+    /// Its names or those of its index, sorted; empty if it is kept by ID alone.
     pub names: Vec<Reference>,
 }
 
@@ -56,15 +59,15 @@ impl Image {
 pub struct Listed {
     /// `None`: kept without a name.
     pub name: Option<Reference>,
-    /// Image ID.
+    /// Image ID; of an index its digest.
     pub id: Digest,
-    /// Digest of the manifest.
+    /// Digest of the manifest or index.
     pub manifest: Digest,
     /// Seconds since the epoch.
     pub created: Option<i64>,
     /// Sum of its layers' file sizes in bytes.
     pub size: u64,
-    /// `os/arch[/variant]`.
+    /// `os/arch[/variant]`; of an index those that are stored, with commas.
     pub platform: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -88,43 +91,102 @@ pub struct Removed {
     pub deleted: Option<Digest>,
 }
 
-/// Reads the image of a manifest; `names` is left empty.
+/// Reads the image of a manifest, or of an index the image for this host; `names` is left empty.
 ///
 /// # Errors
-/// Its documents are not stored, damaged or contradict each other.
-pub fn read(store: &Store, manifest_digest: &Digest) -> Result<Image, ExportError> {
-    let document = |digest: &Digest| {
-        let place = digest.to_string();
-        move |reason| ExportError::Document { place, reason }
-    };
-    let bytes = store.read_blob(manifest_digest)?;
-    let manifest_size = bytes.len() as u64;
-    let manifest = Manifest::from_bytes(&bytes).map_err(document(manifest_digest))?;
+/// Its documents are not stored, damaged or contradict each other; an index has none for this host.
+pub fn read(store: &Store, digest: &Digest) -> Result<Image, ExportError> {
+    read_for(store, digest, &Platform::default())
+}
+
+/// As [`read`]; of an index the image for `platform`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_for(store: &Store, digest: &Digest, platform: &Platform) -> Result<Image, ExportError> {
+    match index::document(store, digest)? {
+        Document::Manifest(manifest, size) => of_manifest(store, digest, *manifest, size),
+        Document::Index(listed) => {
+            let chosen = index::choose(store, digest, &listed, platform)?;
+            match index::document(store, &chosen)? {
+                Document::Manifest(manifest, size) => {
+                    Ok(Image { index: Some(*digest), ..of_manifest(store, &chosen, *manifest, size)? })
+                }
+                // What indexes list as an image is a manifest; those that nest are taken apart where they come in.
+                Document::Index(_) => {
+                    let reason = "it is an index in an index".to_owned();
+                    Err(ExportError::Inconsistent { image: chosen.short(), reason })
+                }
+            }
+        }
+    }
+}
+
+fn of_manifest(store: &Store, digest: &Digest, manifest: Manifest, size: u64) -> Result<Image, ExportError> {
     let id = manifest.config.digest;
-    let config = ImageConfig::from_bytes(&store.read_blob(&id)?).map_err(document(&id))?;
+    let config = ImageConfig::from_bytes(&store.read_blob(&id)?)
+        .map_err(|reason| ExportError::Document { place: id.to_string(), reason })?;
     if config.rootfs.diff_ids.len() != manifest.layers.len() {
         let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
         let reason = format!("the manifest lists {layers} layers and the config {diff_ids}");
         return Err(ExportError::Inconsistent { image: id.short(), reason });
     }
-    Ok(Image { manifest_digest: *manifest_digest, manifest_size, id, manifest, config, names: Vec::new() })
+    Ok(Image { index: None, manifest_digest: *digest, manifest_size: size, id, manifest, config, names: Vec::new() })
+}
+
+/// Every stored image that a ref's digest leads to: one, or those of an index. What cannot be read is left out.
+fn all_of(store: &Store, digest: &Digest) -> Vec<Image> {
+    let manifests = match index::document(store, digest) {
+        Ok(Document::Manifest(..)) => vec![*digest],
+        Ok(Document::Index(listed)) => index::stored(store, &listed).manifests.iter().map(|d| d.digest).collect(),
+        Err(_) => Vec::new(),
+    };
+    manifests.iter().filter_map(|manifest| read(store, manifest).ok()).collect()
+}
+
+/// What a ref's digest goes by: the image's ID, or the index's own digest.
+fn id_of(store: &Store, digest: &Digest) -> Result<Digest, ExportError> {
+    match index::document(store, digest)? {
+        Document::Manifest(manifest, size) => Ok(of_manifest(store, digest, *manifest, size)?.id),
+        Document::Index(_) => Ok(*digest),
+    }
 }
 
 /// Finds an image by name, by image ID, by manifest digest, or by an ID prefix that fits one image alone. A full ID
 /// counts first, then a name, then a prefix, as docker has it; a name without a registry is also looked for under
-/// `localhost/`, where podman and buildah put their own images.
+/// `localhost/`, where podman and buildah put their own images. Of an index the image for this host is taken.
 ///
 /// # Errors
 /// [`ExportError::NotFound`] with a likely meant name, [`ExportError::Ambiguous`], or the image cannot be read.
 pub fn resolve(store: &Store, text: &str) -> Result<Image, ExportError> {
-    let refs = store.refs()?;
-    let found = match find(store, &refs, text)? {
-        Some(manifest) => manifest,
-        None => return Err(ExportError::NotFound { text: text.to_owned(), near: near(&refs, text) }),
+    resolve_for(store, text, &Platform::default())
+}
+
+/// As [`resolve`]; of an index the image for `platform`.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_for(store: &Store, text: &str, platform: &Platform) -> Result<Image, ExportError> {
+    let (found, names) = resolve_root(store, text)?;
+    let named = |error| match error {
+        ExportError::Platform { wanted, stored, missing, .. } => {
+            ExportError::Platform { image: text.to_owned(), wanted, stored, missing }
+        }
+        other => other,
     };
-    let mut image = read(store, &found)?;
-    image.names = names_of(&refs, &found);
-    Ok(image)
+    Ok(Image { names, ..read_for(store, &found, platform).map_err(named)? })
+}
+
+/// Finds as [`resolve`] does, an index whole: the digest of a manifest or an index, and its names.
+///
+/// # Errors
+/// As [`resolve`], but that nothing is read of the image.
+pub fn resolve_root(store: &Store, text: &str) -> Result<(Digest, Vec<Reference>), ExportError> {
+    let refs = store.refs()?;
+    match find(store, &refs, text)? {
+        Some(found) => Ok((found, names_of(&refs, &found))),
+        None => Err(ExportError::NotFound { text: text.to_owned(), near: near(&refs, text) }),
+    }
 }
 
 /// Finds the manifest of a named image alone, without reading the list of refs where the name is exact: the quick
@@ -179,11 +241,16 @@ fn by_prefix(
     prefix: &str,
 ) -> Result<Option<Digest>, ExportError> {
     let mut found: BTreeMap<Digest, Digest> = BTreeMap::new();
-    for (_, manifest) in refs {
+    for (_, root) in refs {
         // A damaged image must not hide the others; asked for by its name it is reported.
-        let Ok(image) = read(store, manifest) else { continue };
-        if image.id.hex().starts_with(prefix) || (prefix.len() == 64 && manifest.hex() == prefix) {
-            found.insert(image.id, *manifest);
+        let images = all_of(store, root);
+        if images.iter().all(|image| image.manifest_digest != *root) && root.hex().starts_with(prefix) {
+            found.insert(*root, *root);
+        }
+        for Image { id, manifest_digest, .. } in images {
+            if id.hex().starts_with(prefix) || (prefix.len() == 64 && manifest_digest.hex() == prefix) {
+                found.insert(id, manifest_digest);
+            }
         }
     }
     match found.len() {
@@ -228,18 +295,7 @@ pub fn list(store: &Store) -> Result<Listing, ExportError> {
         if name.is_none() && !names_of(&refs, manifest).is_empty() {
             continue;
         }
-        let line = read(store, manifest).and_then(|image| {
-            Ok(Listed {
-                name,
-                id: image.id,
-                manifest: *manifest,
-                created: image.created(),
-                size: size(store, &image)?,
-                platform: image.config.platform(),
-                labels: image.config.config.labels.unwrap_or_default(),
-            })
-        });
-        match line {
+        match listed(store, name, manifest) {
             Ok(line) => listing.images.push(line),
             Err(error) => listing.damaged.push((key.clone(), error)),
         }
@@ -248,19 +304,46 @@ pub fn list(store: &Store) -> Result<Listing, ExportError> {
     Ok(listing)
 }
 
+fn listed(store: &Store, name: Option<Reference>, root: &Digest) -> Result<Listed, ExportError> {
+    let images = all_of(store, root);
+    let image = match images.iter().find(|image| image.config.platform() == Platform::default().to_string()) {
+        Some(host) => host.clone(),
+        None => images.first().map_or_else(|| read(store, root), |first| Ok(first.clone()))?,
+    };
+    let layers: BTreeSet<Digest> = images.iter().flat_map(|image| image.config.rootfs.diff_ids.clone()).collect();
+    let index = match index::document(store, root)? {
+        Document::Index(listed) => Some(index::stored(store, &listed)),
+        Document::Manifest(..) => None,
+    };
+    let is_index = index.is_some();
+    Ok(Listed {
+        name,
+        id: if is_index { *root } else { image.id },
+        manifest: *root,
+        created: image.created(),
+        size: if is_index { sum(store, layers.iter())? } else { size(store, &image)? },
+        platform: index.map_or_else(|| image.config.platform(), |index| index.platforms().join(",")),
+        labels: image.config.config.labels.unwrap_or_default(),
+    })
+}
+
 /// Sum of the file sizes of an image's layers in bytes, layers that are missing left out.
 ///
 /// # Errors
 /// The store failed.
 pub fn size(store: &Store, image: &Image) -> Result<u64, ExportError> {
+    sum(store, image.config.rootfs.diff_ids.iter())
+}
+
+fn sum<'d>(store: &Store, layers: impl Iterator<Item = &'d Digest>) -> Result<u64, ExportError> {
     let mut sum = 0;
-    for layer in &image.config.rootfs.diff_ids {
+    for layer in layers {
         sum += store.layer(layer)?.map_or(0, |info| info.size);
     }
     Ok(sum)
 }
 
-/// Gives an image a name, taking it from any other. The image's keep-by-ID ref, if it has one, goes.
+/// Gives an image or an index a name, taking it from any other. The image's keep-by-ID ref, if it has one, goes.
 ///
 /// # Errors
 /// The name carries a digest, the manifest is not stored, or the store failed.
@@ -268,9 +351,9 @@ pub fn tag(store: &Store, manifest: &Digest, name: &Reference) -> Result<(), Exp
     if name.digest.is_some() {
         return Err(ExportError::PinnedTag(name.familiar()));
     }
-    let image = read(store, manifest)?;
+    let id = id_of(store, manifest)?;
     store.set_ref(&name.key(), manifest)?;
-    store.remove_ref(&image.id.to_string())?;
+    store.remove_ref(&id.to_string())?;
     Ok(())
 }
 
@@ -279,9 +362,9 @@ pub fn tag(store: &Store, manifest: &Digest, name: &Reference) -> Result<(), Exp
 /// # Errors
 /// The image cannot be read, or the store failed.
 pub fn pin(store: &Store, manifest: &Digest, name: &Reference) -> Result<(), ExportError> {
-    let image = read(store, manifest)?;
+    let id = id_of(store, manifest)?;
     store.set_ref(&pin_key(name), manifest)?;
-    store.remove_ref(&image.id.to_string())?;
+    store.remove_ref(&id.to_string())?;
     Ok(())
 }
 
@@ -294,9 +377,9 @@ fn pin_key(name: &Reference) -> String {
 /// # Errors
 /// The image cannot be read, or the store failed.
 pub fn keep(store: &Store, manifest: &Digest) -> Result<(), ExportError> {
-    let image = read(store, manifest)?;
+    let id = id_of(store, manifest)?;
     if names_of(&store.refs()?, manifest).is_empty() {
-        store.set_ref(&image.id.to_string(), manifest)?;
+        store.set_ref(&id.to_string(), manifest)?;
     }
     Ok(())
 }
@@ -314,23 +397,26 @@ pub fn remove(store: &Store, text: &str, force: bool) -> Result<Removed, ExportE
     {
         store.remove_ref(&key)?;
         let last = !refs.iter().any(|(other, m)| *m == manifest && *other != key);
-        let deleted = if last { Some(read(store, &manifest).map_or(manifest, |i| i.id)) } else { None };
+        let deleted = if last { Some(id_of(store, &manifest).unwrap_or(manifest)) } else { None };
         let untagged = key.parse().map_or(key, |name: Reference| name.familiar());
         return Ok(Removed { untagged: vec![untagged], deleted });
     }
     // Manifests that list one config in two packings are one image to whoever names it by ID.
-    let image = resolve(store, text)?;
-    let same = |manifest: &Digest| read(store, manifest).is_ok_and(|other| other.id == image.id);
+    let id = id_of(store, &resolve_root(store, text)?.0)?;
+    let same = |manifest: &Digest| id_of(store, manifest).is_ok_and(|other| other == id);
     let keys: Vec<&String> = refs.iter().filter(|(_, manifest)| same(manifest)).map(|(key, _)| key).collect();
     let names: Vec<String> =
         keys.iter().filter_map(|key| key.parse().ok()).map(|name: Reference| name.familiar()).collect();
     if names.len() > 1 && !force {
-        return Err(ExportError::SeveralNames { id: image.id.short(), names });
+        return Err(ExportError::SeveralNames { id: id.short(), names });
+    }
+    if keys.is_empty() {
+        return Err(ExportError::PartOfIndex(id.short()));
     }
     for key in keys {
         store.remove_ref(key)?;
     }
-    Ok(Removed { untagged: names, deleted: Some(image.id) })
+    Ok(Removed { untagged: names, deleted: Some(id) })
 }
 
 /// The root filesystem of an image.

@@ -10,6 +10,7 @@ pub mod error;
 pub(crate) mod fixture;
 pub mod images;
 pub mod import;
+pub mod index;
 pub mod inspect;
 pub mod intake;
 pub mod layers;

@@ -4,6 +4,7 @@
 //! skopeo and containerd each find what they look for. Same images, same bytes: members in a fixed order, all times 0.
 
 use super::images::Image;
+use super::index::Whole;
 use super::layers::{copy, layer_blob, layer_tar};
 use super::referrers::Artifact;
 use super::variant::Files;
@@ -42,6 +43,18 @@ pub struct Selected {
     pub files: Files,
     /// What is said of it, which goes along in OCI layouts.
     pub said: Vec<Artifact>,
+    /// The index that it is of, if that and all its images go along.
+    pub whole: Option<Whole>,
+}
+
+impl Selected {
+    /// The image, and those that go along.
+    fn images(&self) -> Vec<&Image> {
+        match &self.whole {
+            Some(whole) => whole.images.iter().collect(),
+            None => vec![&self.image],
+        }
+    }
 }
 
 /// A member of an archive.
@@ -154,10 +167,14 @@ fn oci(images: &[Selected]) -> Vec<Member<'_>> {
     let mut legacy = Vec::new();
     let mut blobs = Vec::new();
     let mut seen = BTreeSet::new();
-    for Selected { image, names, .. } in images {
-        let size = image.manifest_size;
-        let mut entry = Descriptor::new(image.manifest.kind(), image.manifest_digest, size);
-        entry.platform = Some(platform(image));
+    for selected @ Selected { image, names, whole, .. } in images {
+        let entry = match whole {
+            Some(whole) => Descriptor::new(whole.index.kind(), whole.digest, whole.size),
+            None => Descriptor {
+                platform: Some(platform(image)),
+                ..Descriptor::new(image.manifest.kind(), image.manifest_digest, image.manifest_size)
+            },
+        };
         if names.is_empty() {
             entries.push(entry.clone());
         }
@@ -169,7 +186,12 @@ fn oci(images: &[Selected]) -> Vec<Member<'_>> {
         }
         let layers: Vec<String> = image.manifest.layers.iter().map(|l| archive::blob_name(&l.digest)).collect();
         legacy.push(legacy_entry(archive::blob_name(&image.id), names, layers));
-        for (digest, size) in [(image.manifest_digest, size), (image.id, image.manifest.config.size)] {
+        let index = whole.iter().map(|whole| (whole.digest, whole.size));
+        let documents = selected
+            .images()
+            .into_iter()
+            .flat_map(|image| [(image.manifest_digest, image.manifest_size), (image.id, image.manifest.config.size)]);
+        for (digest, size) in index.chain(documents) {
             if seen.insert(digest) {
                 blobs.push(Member { name: archive::blob_name(&digest), size, piece: Piece::Blob(digest) });
             }
@@ -186,8 +208,9 @@ fn oci(images: &[Selected]) -> Vec<Member<'_>> {
             }
         }
     }
-    for Selected { image, files, .. } in images {
-        for (diff_id, descriptor) in image.layers() {
+    for selected in images {
+        let files = &selected.files;
+        for (diff_id, descriptor) in selected.images().into_iter().flat_map(Image::layers) {
             if seen.insert(descriptor.digest) {
                 let name = archive::blob_name(&descriptor.digest);
                 let piece = match files.get(&descriptor.digest) {
@@ -290,7 +313,7 @@ mod tests {
     fn selected(store: &Store, names: &[&str]) -> Vec<Selected> {
         let select = |name: &&str| {
             let image = images::resolve(store, name).unwrap();
-            Selected { names: image.names.clone(), image, files: Files::new(), said: Vec::new() }
+            Selected { names: image.names.clone(), image, files: Files::new(), said: Vec::new(), whole: None }
         };
         names.iter().map(select).collect()
     }

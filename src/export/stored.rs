@@ -2,7 +2,7 @@
 
 use super::{ExportError, images};
 use crate::dockerfile::lower::{BaseImage, Images, NotFound};
-use crate::image::Reference;
+use crate::image::{Platform, Reference};
 use crate::store::Store;
 
 /// Finds base images in a store.
@@ -17,15 +17,15 @@ impl<'s> StoredImages<'s> {
         StoredImages { store }
     }
 
-    fn read(&self, reference: &str) -> Result<BaseImage, ExportError> {
+    fn read(&self, reference: &str, platform: &Platform) -> Result<BaseImage, ExportError> {
         // The exact name first: a warm build must not pay for listing every image.
         let named = match reference.parse::<Reference>() {
             Ok(name) => images::find_name(self.store, &name)?,
             Err(_) => None,
         };
         let image = match named {
-            Some(manifest) => images::read(self.store, &manifest)?,
-            None => images::resolve(self.store, reference)?,
+            Some(manifest) => images::read_for(self.store, &manifest, platform)?,
+            None => images::resolve_for(self.store, reference, platform)?,
         };
         for layer in &image.config.rootfs.diff_ids {
             if self.store.layer(layer)?.is_none() {
@@ -37,8 +37,8 @@ impl<'s> StoredImages<'s> {
 }
 
 impl Images for StoredImages<'_> {
-    fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
-        self.read(reference).map_err(|error| {
+    fn find(&self, reference: &str, platform: &Platform) -> Result<BaseImage, NotFound> {
+        self.read(reference, platform).map_err(|error| {
             // A text that is no name and fits no ID is told why it is no name.
             if let (true, Err(invalid)) = (error.is_not_found(), reference.parse::<Reference>()) {
                 return NotFound { reason: invalid.to_string(), ..NotFound::default() };
@@ -67,14 +67,14 @@ mod tests {
         let written = image(&test.store, &[only], &["base-os"]);
         let images = StoredImages::new(&test.store);
         for reference in ["base-os", &format!("base-os@{}", written.manifest), &written.id.short()] {
-            let found = images.find(reference).unwrap_or_else(|e| panic!("{reference}: {e:?}"));
+            let found = images.find(reference, &Platform::default()).unwrap_or_else(|e| panic!("{reference}: {e:?}"));
             assert_eq!((found.manifest, found.config.rootfs.diff_ids), (written.manifest, vec![only]));
         }
-        let missing = images.find("bass-os").unwrap_err();
+        let missing = images.find("bass-os", &Platform::default()).unwrap_err();
         assert!(missing.reason.contains("'bass-os'"), "{missing:?}");
         assert!(missing.help[0].contains("base-os") && missing.help[1].contains("rbuild pull bass-os"), "{missing:?}");
-        assert!(images.find("Base").unwrap_err().reason.contains("lower-case"));
+        assert!(images.find("Base", &Platform::default()).unwrap_err().reason.contains("lower-case"));
         std::fs::remove_dir_all(test.store.layer_fs(&only).unwrap().parent().unwrap()).unwrap();
-        assert!(images.find("base-os").unwrap_err().reason.contains("not in the store"));
+        assert!(images.find("base-os", &Platform::default()).unwrap_err().reason.contains("not in the store"));
     }
 }

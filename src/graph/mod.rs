@@ -13,6 +13,7 @@ pub use remote::{GitSource, HttpSource, Remote};
 pub use surroundings::{Limit, Resource, Surroundings};
 
 use crate::diag::Span;
+use crate::image::Platform;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -175,6 +176,8 @@ pub struct RunOp {
     pub user: String,
     /// WORKDIR, absolute.
     pub workdir: String,
+    /// What the programs of the root filesystem are for. Enters the key.
+    pub platform: Platform,
     /// `--network`, or the build's default.
     pub network: Network,
     /// A heredoc script with a `#!` line, put before the process as an executable file at `/dev/pipes/<name>`.

@@ -113,6 +113,12 @@ pub fn of_manifest<'a>(all: impl IntoIterator<Item = &'a Annotation>, platform: 
     fitting.map(|a| (a.key.clone(), a.value.clone())).collect()
 }
 
+/// The annotations of `all` that go on an index; later ones win.
+pub fn of_index<'a>(all: impl IntoIterator<Item = &'a Annotation>) -> BTreeMap<String, String> {
+    let fitting = all.into_iter().filter(|a| a.level == Level::Index);
+    fitting.map(|a| (a.key.clone(), a.value.clone())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -228,6 +228,11 @@ impl Manifest {
 }
 
 impl ImageIndex {
+    /// The media type it goes by.
+    pub fn kind(&self) -> &str {
+        self.media_type.as_deref().unwrap_or(media::INDEX)
+    }
+
     /// An OCI index of these manifests.
     pub fn new(manifests: Vec<Descriptor>) -> ImageIndex {
         ImageIndex {

@@ -127,6 +127,10 @@ impl About<'_> {
         needed.into_iter().collect()
     }
 
+    fn wanted(&self) -> Platform {
+        Platform::parse(&self.platform, &Platform::default()).unwrap_or_default()
+    }
+
     /// Whether a step reads the context of this name on this machine.
     fn reads_context(&self, steps: &[StepId], name: &str) -> bool {
         let graph = self.built.graph;
@@ -142,7 +146,7 @@ impl About<'_> {
     /// The image that a step stands on. Its name may have been given to another since.
     fn base(&self, id: StepId) -> Option<Base> {
         let Op::Image(image) = &self.built.graph.step(id).op else { return None };
-        let found = StoredImages::new(self.built.store).find(&image.reference).ok();
+        let found = StoredImages::new(self.built.store).find(&image.reference, &self.wanted()).ok();
         let manifest = found.filter(|found| found.config.rootfs.diff_ids == image.layers).map(|found| found.manifest);
         Some(Base { reference: image.reference.clone(), manifest })
     }

@@ -58,12 +58,12 @@ pub(super) struct Bases<'b> {
 
 /// Names that were pulled or tried: once in a build is enough.
 #[derive(Debug, Default)]
-pub(super) struct Asked(Mutex<HashSet<String>>);
+pub(super) struct Asked(Mutex<HashSet<(String, Option<Platform>)>>);
 
 impl Asked {
-    /// Whether nobody has asked for this name yet; somebody has from now on.
-    fn first(&self, name: &Reference) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string())
+    /// Whether nobody has asked for this name yet, or for its image for a platform; somebody has from now on.
+    fn first(&self, name: &Reference, platform: Option<&Platform>) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((name.to_string(), platform.cloned()))
     }
 }
 
@@ -87,32 +87,32 @@ impl<'b> Bases<'b> {
         (self.sink)(Event::Exchange { name: name.to_owned(), news, at });
     }
 
-    fn pull(&self, name: &Reference) -> Result<(), RegistryError> {
+    fn pull(&self, name: &Reference, platform: &Platform) -> Result<(), RegistryError> {
         let Pulling { settings, keyring, .. } = self.pulling;
         let watch = |name: &str, news: News| self.tell(name, news);
         let registries = Registries { settings, keyring, watch: &watch, cancel: self.cancel };
-        registry::pull(self.store, name, &Platform::default(), &registries).map(drop)
+        registry::pull(self.store, name, &platform.into(), &registries).map(drop)
     }
 }
 
 impl Images for Bases<'_> {
-    fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
-        if let Some(found) = layout::find(self.store, reference, self.cancel) {
+    fn find(&self, reference: &str, platform: &Platform) -> Result<BaseImage, NotFound> {
+        if let Some(found) = layout::find(self.store, reference, platform, self.cancel) {
             return found;
         }
         let parsed = reference.parse::<Reference>();
         if let Ok(name) = &parsed
             && (self.policy.locked || self.policy.image(name).is_some())
         {
-            return self.find_locked(reference, name);
+            return self.find_locked(reference, name, platform);
         }
-        let stored = self.stored.find(reference);
+        let stored = self.stored.find(reference, platform);
         let Ok(name) = parsed else { return stored };
         if stored.is_err()
-            && let Some(manifest) = self.take_vendored(&name, None)?
+            && let Some(manifest) = self.take_vendored(&name, None, platform)?
         {
             let pinned = Reference { digest: Some(manifest), ..name };
-            let found = self.stored.find(&pinned.to_string());
+            let found = self.stored.find(&pinned.to_string(), platform);
             return found.map(|found| BaseImage { reference: reference.to_owned(), ..found });
         }
         if self.policy.offline {
@@ -121,11 +121,11 @@ impl Images for Bases<'_> {
         let pinned = name.digest.is_some();
         let wanted = match self.pulling.when {
             Pull::Never => false,
-            Pull::Missing => stored.is_err(),
+            Pull::Missing => !fits(&stored, platform),
             // What a digest names does not change.
-            Pull::Always | Pull::Newer => stored.is_err() || !pinned,
+            Pull::Always | Pull::Newer => !pinned || !fits(&stored, platform),
         };
-        if !wanted || !self.asked.first(&name) {
+        if !wanted || !self.asked.first(&name, Some(platform)) {
             return stored;
         }
         // Known by an ID, or as podman has it under localhost: no registry has that.
@@ -133,12 +133,14 @@ impl Images for Bases<'_> {
         if local {
             return stored;
         }
-        match self.pull(&name) {
-            Ok(()) => self.stored.find(reference),
+        match self.pull(&name, platform) {
+            Ok(()) => self.stored.find(reference, platform),
             Err(error) if self.pulling.when == Pull::Newer && stored.is_ok() && error.is_network() => {
                 self.tell(&name.familiar(), News::Said { text: format!("using what is stored: {error}") });
                 stored
             }
+            // Of another platform, but the only one there is; a check warns of it.
+            Err(_) if stored.is_ok() && self.pulling.when == Pull::Missing => stored,
             Err(error) => {
                 let mut help = stored.err().map(|e| e.help).unwrap_or_default();
                 help.retain(|text| text.starts_with("did you mean"));
@@ -148,4 +150,11 @@ impl Images for Bases<'_> {
             }
         }
     }
+}
+
+/// Whether a stored image is one whose programs run on `platform`.
+fn fits(stored: &Result<BaseImage, NotFound>, platform: &Platform) -> bool {
+    let Ok(BaseImage { config, .. }) = stored else { return false };
+    let is = Platform::new(&config.os, &config.architecture, config.variant.as_deref().unwrap_or_default());
+    config.architecture.is_empty() || platform.accepted().contains(&is)
 }

@@ -1,12 +1,13 @@
 //! From a solved graph to an image in the store.
 
+use super::caching::{self, Known};
 use super::{BuildError, Built, Target};
 use crate::base::Digest;
 use crate::dockerfile::lower::Template;
 use crate::export::assemble::{self, HistoryLine};
-use crate::export::{self, images, variant};
+use crate::export::{self, images, index, variant as variants};
 use crate::graph::{Graph, Op, StepId};
-use crate::image::annotation;
+use crate::image::{Platform, annotation};
 use crate::store::Store;
 
 /// How many of the layers below a target's root are its base image's.
@@ -21,17 +22,28 @@ fn base_layers(graph: &Graph, root: StepId) -> usize {
     0
 }
 
-/// The image of a target.
+/// The result of a target: its image, or for several platforms the index of its images.
 pub(super) fn write(
     built: &Built<'_>,
     target: &Target,
     templates: Vec<Template>,
+    known: Option<&Known>,
 ) -> Result<assemble::Written, BuildError> {
-    let mut written = None;
+    let mut images = Vec::new();
     for template in templates {
-        written = Some(variant(built, target, template)?);
+        let platform = template.platform.clone();
+        let mut image = variant(built, target, template)?;
+        image.manifest = annotate(target, built.store, &image.manifest)?;
+        image.manifest = caching::carry(built, target, known, &image.manifest)?;
+        images.push((platform, image));
     }
-    written.ok_or(BuildError::Interrupted)
+    if let [(_, only)] = images[..] {
+        return Ok(only);
+    }
+    let listed: Vec<(Platform, Digest)> =
+        images.into_iter().map(|(platform, image)| (platform, image.manifest)).collect();
+    let index = index::write(built.store, &listed, annotation::of_index(&target.annotations))?;
+    Ok(assemble::Written { id: index, manifest: index })
 }
 
 /// Config, manifest and, where times are clamped or layers merged, the layers that they name, for one platform.
@@ -75,11 +87,11 @@ fn variant(built: &Built<'_>, target: &Target, template: Template) -> Result<ass
 }
 
 /// The image of `manifest` with the annotations that the target is told.
-pub(super) fn annotate(target: &Target, store: &Store, manifest: &Digest) -> Result<Digest, BuildError> {
+fn annotate(target: &Target, store: &Store, manifest: &Digest) -> Result<Digest, BuildError> {
     if target.annotations.is_empty() {
         return Ok(*manifest);
     }
     let platform = images::read(store, manifest)?.config.platform();
     let annotations = annotation::of_manifest(&target.annotations, &platform);
-    Ok(variant::annotated(store, manifest, &annotations)?.manifest_digest)
+    Ok(variants::annotated(store, manifest, &annotations)?.manifest_digest)
 }

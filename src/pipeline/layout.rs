@@ -45,11 +45,16 @@ impl FromStr for Layout {
 }
 
 /// Stores the image that the address of a layout names; `None`: `reference` is no such address.
-pub(super) fn find(store: &Store, reference: &str, cancel: &Cancel) -> Option<Result<BaseImage, NotFound>> {
+pub(super) fn find(
+    store: &Store,
+    reference: &str,
+    platform: &Platform,
+    cancel: &Cancel,
+) -> Option<Result<BaseImage, NotFound>> {
     let refused = |reason: String| NotFound { reason, ..NotFound::default() };
     let load = |layout: &str| {
         let Layout { dir, pick } = layout.parse().map_err(refused)?;
-        let image = load_one(store, &dir, &pick, &Platform::default(), cancel);
+        let image = load_one(store, &dir, &pick, platform, cancel);
         let image = image.map_err(|error| refused(error.to_string()))?;
         Ok(BaseImage { reference: reference.to_owned(), manifest: image.manifest_digest, config: image.config })
     };

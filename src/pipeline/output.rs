@@ -1,7 +1,8 @@
 //! Where a result goes besides the store.
 
 use super::{BuildError, BuildRequest, Target};
-use crate::base::Digest;
+use crate::base::{Cancel, Digest, fs};
+use crate::export::index::{self, Chosen, Whole};
 use crate::export::save::{self, Selected};
 use crate::export::{ExportError, Image, Packing, images, output, referrers, rootfs, variant};
 use crate::image::annotation;
@@ -10,7 +11,7 @@ use crate::image::{Annotation, annotation::Level};
 use crate::net::transfer::Watch;
 use crate::registry::{self, Registries};
 use crate::store::Store;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a result goes besides the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +122,24 @@ impl Writer<'_> {
         }
     }
 
-    /// The image as this output has it.
+    /// The result as this output has it.
+    fn chosen(&self, output: &Output, root: &Digest) -> Result<Chosen, BuildError> {
+        let Chosen { image, whole } = index::chosen(self.store, root, &[])?;
+        let Some(whole) = whole else {
+            return Ok(Chosen { image: self.variant(output, &image.manifest_digest)?, whole: None });
+        };
+        let mut images = Vec::new();
+        for (listed, platform) in whole.index.images() {
+            let image = self.variant(output, &listed.digest)?;
+            images.push((platform.unwrap_or_default(), image.manifest_digest));
+        }
+        let mut annotations = whole.index.annotations.clone();
+        annotations.extend(annotation::of_index(&output.annotations));
+        let index = index::write(self.store, &images, annotations)?;
+        Ok(index::chosen(self.store, &index, &[])?)
+    }
+
+    /// One image as this output has it.
     fn variant(&self, output: &Output, manifest: &Digest) -> Result<Image, BuildError> {
         let image = images::read(self.store, manifest)?;
         let annotations = annotation::of_manifest(&output.annotations, &image.config.platform());
@@ -134,9 +152,9 @@ impl Writer<'_> {
     }
 
     fn image(&self, output: &Output, manifest: &Digest, names: &[Reference]) -> Result<Vec<PushedTo>, BuildError> {
-        let image = self.variant(output, manifest)?;
+        let chosen = self.chosen(output, manifest)?;
         for name in names {
-            images::tag(self.store, &image.manifest_digest, name)?;
+            images::tag(self.store, &chosen.root(), name)?;
         }
         if !output.push {
             return Ok(Vec::new());
@@ -145,7 +163,7 @@ impl Writer<'_> {
         let packing = output.packing.unwrap_or(Packing::GZIP);
         let registries = Registries { settings, keyring, watch: self.watch, cancel: &self.request.cancel };
         let push = |name: &Reference| {
-            let pushed = registry::push(self.store, &image, name, packing, &registries)?;
+            let pushed = registry::push(self.store, &chosen, name, packing, &registries)?;
             let registry::Pushed { digest, sent, present, .. } = pushed;
             (self.tell)(&format!("pushed {}@{digest} ({sent} blobs sent, {present} present)", name.familiar()));
             Ok((name.clone(), digest))
@@ -156,19 +174,31 @@ impl Writer<'_> {
     fn archive(&self, output: &Output, manifest: &Digest, names: Vec<Reference>) -> Result<(), BuildError> {
         let Writer { store, request, .. } = self;
         let (dest, cancel) = (output.dest.as_deref(), &request.cancel);
-        let mut image = self.variant(output, manifest)?;
-        let plain = image.manifest_digest;
+        let chosen = self.chosen(output, manifest)?;
+        let plain: Vec<Digest> = chosen.images().iter().map(|image| image.manifest_digest).collect();
+        let Chosen { mut image, mut whole } = chosen;
         let layers = image.config.rootfs.diff_ids.clone();
         let mut files = variant::Files::new();
         // Ends when everything is written.
         let mut _dir = None;
         if let (Some(packing), OutputKind::Oci) = (&output.packing, output.kind) {
             let dir = store.temp_dir()?;
-            (image, files) = variant::packed(store, image, packing, dir.path(), cancel)?;
+            match &mut whole {
+                None => (image, files) = variant::packed(store, image, packing, dir.path(), cancel)?,
+                Some(whole) => files = packed_index(store, whole, packing, dir.path(), cancel)?,
+            }
             _dir = Some(dir);
         }
-        let said = referrers::adapted(store, &plain, &image.descriptor())?;
-        let selected = [Selected { image, names, files, said }];
+        if let (OutputKind::Local, Some(dest), Some(whole)) = (output.kind, dest, &whole) {
+            return platform_dirs(store, whole, dest, cancel);
+        }
+        let chosen = Chosen { image, whole };
+        let mut said = Vec::new();
+        for (plain, image) in plain.iter().zip(chosen.images()) {
+            said.extend(referrers::adapted(store, plain, &image.descriptor())?);
+        }
+        let Chosen { image, whole } = chosen;
+        let selected = [Selected { image, names, files, said, whole }];
         let format = match (output.kind, dest) {
             (OutputKind::Local, Some(dest)) => return Ok(rootfs::write_dir(store, &layers, dest, cancel).map(drop)?),
             (OutputKind::Oci, Some(dest)) if !output.tar => {
@@ -187,6 +217,39 @@ impl Writer<'_> {
     }
 }
 
+/// Packs the layers of all images of an index, which becomes one of the packed images.
+fn packed_index(
+    store: &Store,
+    whole: &mut Whole,
+    packing: &Packing,
+    dir: &Path,
+    cancel: &Cancel,
+) -> Result<variant::Files, BuildError> {
+    let mut files = variant::Files::new();
+    let mut listed = Vec::new();
+    for ((_, platform), image) in whole.index.images().zip(&whole.images) {
+        let (image, more) = variant::packed(store, image.clone(), packing, dir, cancel)?;
+        files.extend(more);
+        listed.push((platform.unwrap_or_default(), image.manifest_digest));
+    }
+    let index = index::write(store, &listed, whole.index.annotations.clone())?;
+    if let Some(packed) = index::chosen(store, &index, &[])?.whole {
+        *whole = packed;
+    }
+    Ok(files)
+}
+
+/// The root filesystem of each image of an index in a directory of its own, `linux_arm64`, as buildx has it.
+fn platform_dirs(store: &Store, whole: &Whole, dest: &Path, cancel: &Cancel) -> Result<(), BuildError> {
+    for ((_, platform), image) in whole.index.images().zip(&whole.images) {
+        let name = platform.unwrap_or_default().to_string().replace('/', "_");
+        let dir = dest.join(name);
+        fs::create_dir_all(&dir)?;
+        rootfs::write_dir(store, &image.config.rootfs.diff_ids, &dir, cancel)?;
+    }
+    Ok(())
+}
+
 /// What a target asks of outputs that its result can't give; before anything is built.
 pub(super) fn check(target: &Target) -> Result<(), BuildError> {
     let refused = |reason: &str| Err(BuildError::Outputs(reason.to_owned()));
@@ -197,6 +260,13 @@ pub(super) fn check(target: &Target) -> Result<(), BuildError> {
         if output.rewrite_timestamp && target.epoch.is_none() {
             return refused("rewrite-timestamp=true needs a date: SOURCE_DATE_EPOCH, or --reproducible");
         }
+    }
+    if target.platforms.len() > 1 {
+        let one = target.outputs.iter().find(|o| matches!(o.kind, OutputKind::Docker | OutputKind::Tar));
+        return match one {
+            Some(_) => refused("this form of output holds one platform: use type=oci, or one --platform"),
+            None => Ok(()),
+        };
     }
     let all = target.annotations.iter().chain(target.outputs.iter().flat_map(|output| &output.annotations));
     if let Some(annotation) = all.into_iter().find(|a| a.level == Level::Index) {

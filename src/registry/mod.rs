@@ -25,7 +25,7 @@ pub use artifact::Repository;
 pub use credentials::{Credential, Keyring};
 pub use error::RegistryError;
 pub use peek::{Peeked, current, peek};
-pub use pull::{Pulled, pull};
+pub use pull::{Platforms, Pulled, pull};
 pub use push::{Pushed, push};
 pub use referrers::{Said, attestations};
 pub use settings::{Host, Settings};

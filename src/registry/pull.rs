@@ -4,16 +4,16 @@ use super::client::{Ask, Remote};
 use super::download::Download;
 use super::error::Fault;
 use super::{Registries, RegistryError};
-use crate::base::Digest;
+use crate::base::{Cancel, Digest};
 use crate::export::intake::{Blobs, Intake};
-use crate::export::{ExportError, Image, images};
-use crate::image::Platform;
+use crate::export::{ExportError, Image, images, index};
 use crate::image::manifest::media;
-use crate::image::{Descriptor, DocumentError, ImageIndex, MAX_DOCUMENT, Manifest, Reference};
+use crate::image::{Descriptor, DocumentError, ImageIndex, MAX_DOCUMENT, Manifest, Platform, Reference};
 use crate::net::transfer::{Act, Moving, News, Watch};
 use crate::net::{Method, Response};
 use crate::store::Store;
 use serde_json::Value;
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -22,11 +22,28 @@ const MAX_DEPTH: usize = 4;
 /// What is taken as a manifest.
 const ACCEPT: [&str; 4] = [media::MANIFEST, media::INDEX, media::DOCKER_MANIFEST, media::DOCKER_LIST];
 
+/// Which images of an index are pulled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Platforms {
+    /// Those that fit these platforms.
+    These(Vec<Platform>),
+    /// Every one.
+    All,
+}
+
+impl From<&Platform> for Platforms {
+    fn from(platform: &Platform) -> Platforms {
+        Platforms::These(vec![platform.clone()])
+    }
+}
+
 /// What [`pull`] got.
 #[derive(Debug)]
 pub struct Pulled {
-    /// As it is in the store now.
+    /// As it is in the store now; of several platforms the first.
     pub image: Image,
+    /// What the name leads to in the store: a manifest or an index.
+    pub root: Digest,
     /// What the name leads to in the registry: the digest of an index or of the manifest.
     pub digest: Digest,
     /// Whether the store had all of it before.
@@ -34,7 +51,9 @@ pub struct Pulled {
 }
 
 /// Pulls an image: its manifest is stored as it came, its packed layers are kept, and it gets its name last, so that a
-/// pull that fails leaves the name as it was. Mirrors are asked first. Of an index the image for `platform` is taken.
+/// pull that fails leaves the name as it was. Mirrors are asked first. Of an index the images for `platforms` are taken.
+/// The name of a single one leads to its manifest, as it does in docker's store; with further ones, also such as the
+/// name led to before and the index still lists, it leads to the index.
 ///
 /// # Errors
 /// No registry gives the image, what it gives contradicts itself or is for other machines, the store failed, or the work
@@ -42,11 +61,15 @@ pub struct Pulled {
 pub fn pull(
     store: &Store,
     name: &Reference,
-    platform: &Platform,
+    platforms: &Platforms,
     registries: &Registries<'_>,
 ) -> Result<Pulled, RegistryError> {
     let familiar = name.familiar();
-    let from = |source: &Reference| pull_from(store, source, name, platform, registries);
+    let from = |source: &Reference| {
+        let remote = registries.connect(source)?;
+        let puller = Puller { told: name.familiar(), ..Puller::new(&remote, source, registries.watch) };
+        take(store, &puller, name, platforms, registries.cancel)
+    };
     registries.told(&familiar, "pull", || {
         for mirror in registries.settings.host(&name.registry).mirrors {
             match from(&Reference { registry: mirror.clone(), ..name.clone() }) {
@@ -61,34 +84,58 @@ pub fn pull(
     })
 }
 
-/// Pulls from where `source` says what is to be named `name`.
-fn pull_from(
+/// Takes what `puller` finds into the store, to be named `name`.
+fn take(
     store: &Store,
-    source: &Reference,
+    puller: &Puller<'_>,
     name: &Reference,
-    platform: &Platform,
-    registries: &Registries<'_>,
+    platforms: &Platforms,
+    cancel: &Cancel,
 ) -> Result<Pulled, RegistryError> {
-    let remote = registries.connect(source)?;
-    let cancel = registries.cancel;
-    let puller = Puller { told: name.familiar(), ..Puller::new(&remote, source, registries.watch) };
-    let (digest, descriptor, manifest, bytes) = puller.manifest(platform)?;
-    let named = |manifest: &Digest| match name.digest {
-        Some(_) => images::pin(store, manifest, name),
-        None => images::tag(store, manifest, name),
-    };
-    if is_complete(store, &descriptor.digest, &manifest) {
-        named(&descriptor.digest)?;
-        return Ok(Pulled { image: images::read(store, &descriptor.digest)?, digest, known: true });
+    let top = puller.top()?;
+    let found = puller.images(&top, platforms)?;
+    let mut known = true;
+    for (_, descriptor, manifest, bytes) in &found {
+        if !is_complete(store, &descriptor.digest, manifest) {
+            known = false;
+            let config = puller.small(&manifest.config)?;
+            let stored = Intake { store, blobs: puller, cancel }.image(manifest, bytes, &config);
+            stored.map_err(|e| match cancel.is_set() {
+                true => RegistryError::Cancelled,
+                false => RegistryError::of_image(e, &puller.name.familiar()),
+            })?;
+        }
     }
-    let config = puller.small(&manifest.config)?;
-    let stored = Intake { store, blobs: &puller, cancel }.image(&manifest, &bytes, &config);
-    let stored = stored.map_err(|e| match cancel.is_set() {
-        true => RegistryError::Cancelled,
-        false => RegistryError::of_image(e, &source.familiar()),
-    })?;
-    named(&stored)?;
-    Ok(Pulled { image: images::read(store, &stored)?, digest, known: false })
+    let manifests: Vec<Digest> = found.iter().map(|(_, descriptor, ..)| descriptor.digest).collect();
+    let root = root(store, name, &top, &manifests)?;
+    match name.digest {
+        Some(_) => images::pin(store, &root, name),
+        None => images::tag(store, &root, name),
+    }?;
+    let Some(first) = manifests.first() else { return Err(puller.wrong("it is an index that lists no image")) };
+    Ok(Pulled { image: images::read(store, first)?, root, digest: top.digest, known })
+}
+
+/// What the name is to lead to.
+fn root(store: &Store, name: &Reference, top: &Document, manifests: &[Digest]) -> Result<Digest, RegistryError> {
+    let Ok(index) = ImageIndex::from_bytes(&top.bytes) else {
+        return Ok(manifests.first().copied().unwrap_or(top.digest));
+    };
+    let lists = |manifest: &Digest| index.images().any(|(d, _)| d.digest == *manifest);
+    let before = match images::find_name(store, name)? {
+        Some(root) => match index::document(store, &root) {
+            Ok(index::Document::Index(old)) => index::stored(store, &old).manifests.iter().map(|d| d.digest).collect(),
+            Ok(index::Document::Manifest(..)) => vec![root],
+            Err(_) => Vec::new(),
+        },
+        None => Vec::new(),
+    };
+    let stays = before.iter().any(|manifest| lists(manifest) && !manifests.contains(manifest));
+    match manifests {
+        // One of an index in an index is not found from the top.
+        [only] if !stays || !lists(only) => Ok(*only),
+        _ => Ok(store.put_blob(&top.bytes)?),
+    }
 }
 
 /// Whether all that the manifest leads to is in the store.
@@ -111,6 +158,7 @@ fn wanted(name: &Reference) -> String {
 pub(super) type Found = (Digest, Descriptor, Manifest, Vec<u8>);
 
 /// A manifest or index as it came.
+#[derive(Clone)]
 pub(super) struct Document {
     pub kind: String,
     pub digest: Digest,
@@ -141,9 +189,27 @@ impl<'p> Puller<'p> {
         self.wrong(error.to_string())
     }
 
-    /// The manifest of the image for a platform: the digest the name leads to, the manifest's descriptor, and it.
-    fn manifest(&self, platform: &Platform) -> Result<Found, RegistryError> {
-        self.manifest_below(self.top()?, platform)
+    /// The images for these platforms below what the name leads to, each once.
+    fn images(&self, top: &Document, platforms: &Platforms) -> Result<Vec<Found>, RegistryError> {
+        let mut all: Vec<Found> = Vec::new();
+        match (platforms, Descriptor::new(&top.kind, top.digest, 0).is_index()) {
+            (Platforms::These(platforms), _) => {
+                for platform in platforms {
+                    all.push(self.manifest_below(top.clone(), platform)?);
+                }
+            }
+            (Platforms::All, false) => all.push(self.manifest_below(top.clone(), &Platform::default())?),
+            (Platforms::All, true) => {
+                let index = ImageIndex::from_bytes(&top.bytes).map_err(|e| self.invalid(&e))?;
+                for (descriptor, _) in index.images() {
+                    let document = self.pinned(descriptor)?;
+                    all.push(self.manifest_below(document, &Platform::default())?);
+                }
+            }
+        }
+        let mut seen = HashSet::new();
+        all.retain(|(_, descriptor, ..)| seen.insert(descriptor.digest));
+        Ok(all)
     }
 
     /// What the name leads to.
@@ -151,7 +217,7 @@ impl<'p> Puller<'p> {
         self.document(&wanted(self.name), self.name.digest.as_ref())
     }
 
-    /// As [`Puller::manifest`], from what the name leads to.
+    /// The manifest of the image for a platform: the digest of `document`, the manifest's descriptor, and it.
     pub fn manifest_below(&self, mut document: Document, platform: &Platform) -> Result<Found, RegistryError> {
         let top = document.digest;
         let mut depth = 0;
@@ -170,36 +236,34 @@ impl<'p> Puller<'p> {
             depth += 1;
             let index = ImageIndex::from_bytes(&document.bytes).map_err(|e| self.invalid(&e))?;
             let next = self.choose(&index, platform)?;
-            document = self.document(&next.digest.to_string(), Some(&next.digest))?;
-            let (kind, length) = (&document.kind, document.bytes.len() as u64);
-            if length != next.size || *kind != next.media_type {
-                let Descriptor { digest, size, media_type, .. } = next;
-                return Err(self.wrong(format!(
-                    "{digest} is announced as '{media_type}' of {size} bytes and is '{kind}' of {length}"
-                )));
-            }
+            document = self.pinned(next)?;
         }
     }
 
+    /// A manifest or index that an index lists.
+    fn pinned(&self, listed: &Descriptor) -> Result<Document, RegistryError> {
+        let document = self.document(&listed.digest.to_string(), Some(&listed.digest))?;
+        let (kind, length) = (&document.kind, document.bytes.len() as u64);
+        if length == listed.size && *kind == listed.media_type {
+            return Ok(document);
+        }
+        let Descriptor { digest, size, media_type, .. } = listed;
+        Err(self.wrong(format!("{digest} is announced as '{media_type}' of {size} bytes and is '{kind}' of {length}")))
+    }
+
     fn choose<'i>(&self, index: &'i ImageIndex, platform: &Platform) -> Result<&'i Descriptor, RegistryError> {
-        let images: Vec<&Descriptor> = index.manifests.iter().filter(|d| d.is_image()).collect();
-        let fits = |d: &&&Descriptor| d.platform_is(&platform.os, &platform.arch);
-        let any = |d: &&&Descriptor| d.platform.is_none();
-        if let Some(found) = images.iter().find(fits).or_else(|| images.iter().find(any)) {
+        if let Some(found) = index.pick(platform) {
             return Ok(found);
         }
-        if images.is_empty() {
+        let platforms = index.platforms();
+        if platforms.is_empty() {
             return Err(self.wrong("it is an index that lists no image"));
         }
-        let shown = |d: &&Descriptor| {
-            let field = |name: &str| d.platform.as_ref().and_then(|p| p.get(name)).and_then(Value::as_str);
-            let text = [field("os"), field("architecture")].into_iter().flatten().collect::<Vec<_>>().join("/");
-            text.chars().filter(|c| !c.is_control()).take(40).collect()
-        };
+        let shown = |text: String| text.chars().filter(|c| !c.is_control()).take(40).collect();
         Err(RegistryError::Platform {
             name: self.name.familiar(),
-            wanted: format!("{}/{}", platform.os, platform.arch),
-            found: images.iter().take(20).map(shown).collect(),
+            wanted: platform.to_string(),
+            found: platforms.into_iter().take(20).map(shown).collect(),
         })
     }
 

@@ -4,6 +4,7 @@ use super::client::Ask;
 use super::upload::Target;
 use super::{Registries, RegistryError};
 use crate::base::{Cancel, Digest, parallel};
+use crate::export::index::{Chosen, Whole};
 use crate::export::intake::{KEPT_GZIP, KEPT_ZSTD};
 use crate::export::{Image, Packing};
 use crate::image::{Descriptor, Manifest, Reference};
@@ -34,14 +35,15 @@ pub struct Pushed {
     pub said: usize,
 }
 
-/// Pushes an image as `name`: blobs first, the manifest last. Layers are packed; those that came packed are sent as they
-/// came, and an image that came so with all its layers keeps its manifest. What is said of the image goes along, last.
+/// Pushes an image, or an index with its images, as `name`: blobs first, the manifest last. Layers are packed; those that
+/// came packed are sent as they came, and an image that came so with all its layers keeps its manifest. What is said of an
+/// image goes along after it.
 ///
 /// # Errors
-/// The registry cannot be reached or refuses, a blob of the image is missing, or the work was called off.
+/// The registry cannot be reached or refuses, a blob of an image is missing, or the work was called off.
 pub fn push(
     store: &Store,
-    image: &Image,
+    chosen: &Chosen,
     name: &Reference,
     packing: Packing,
     registries: &Registries<'_>,
@@ -65,7 +67,7 @@ pub fn push(
             sent: AtomicUsize::new(0),
             present: AtomicUsize::new(0),
         };
-        pusher.image(image)
+        pusher.chosen(chosen)
     })
 }
 
@@ -115,20 +117,66 @@ struct Made {
 }
 
 impl Pusher<'_> {
-    fn image(self, image: &Image) -> Result<Pushed, RegistryError> {
+    fn chosen(self, chosen: &Chosen) -> Result<Pushed, RegistryError> {
+        let tag = self.name.tag.as_deref().unwrap_or("latest");
+        let mut said = 0;
+        let (kind, bytes) = match &chosen.whole {
+            None => (chosen.image.manifest.kind(), self.image(&chosen.image)?),
+            Some(whole) => (whole.index.kind(), self.images(whole, &mut said)?),
+        };
+        let digest = self.manifest(kind, &bytes, tag)?;
+        let size = bytes.len() as u64;
+        if chosen.whole.is_none() {
+            said += self.said(&chosen.image.manifest_digest, &Descriptor::new(kind, digest, size))?;
+        }
+        let count = |counter: AtomicUsize| counter.into_inner();
+        Ok(Pushed { digest, size, sent: count(self.sent), present: count(self.present), said })
+    }
+
+    /// Sends the blobs of an image; its manifest as the registry is to have it.
+    fn image(&self, image: &Image) -> Result<Vec<u8>, RegistryError> {
         let layers: Vec<_> = image.manifest.layers.iter().zip(&image.config.rootfs.diff_ids).collect();
         let layers = parallel::try_map(WORKERS, &layers, |(descriptor, diff_id)| self.layer(descriptor, diff_id))?;
         self.kept(&image.manifest.config)?;
-        let bytes = if layers == image.manifest.layers {
-            self.store.read_blob(&image.manifest_digest)?
-        } else {
-            Manifest { layers, ..image.manifest.clone() }.to_bytes()
-        };
-        let digest = self.manifest(image.manifest.kind(), &bytes)?;
-        let size = bytes.len() as u64;
-        let said = self.said(&image.manifest_digest, &Descriptor::new(image.manifest.kind(), digest, size))?;
-        let count = |counter: AtomicUsize| counter.into_inner();
-        Ok(Pushed { digest, size, sent: count(self.sent), present: count(self.present), said })
+        if layers == image.manifest.layers {
+            return Ok(self.store.read_blob(&image.manifest_digest)?);
+        }
+        Ok(Manifest { layers, ..image.manifest.clone() }.to_bytes())
+    }
+
+    /// Sends the images of an index, and what is said of them; the index of them as the registry has them.
+    fn images(&self, whole: &Whole, said: &mut usize) -> Result<Vec<u8>, RegistryError> {
+        let mut index = whole.index.clone();
+        for image in &whole.images {
+            let bytes = self.image(image)?;
+            let digest = Digest::of(&bytes);
+            self.manifest(image.manifest.kind(), &bytes, &digest.to_string())?;
+            let sent = Descriptor::new(image.manifest.kind(), digest, bytes.len() as u64);
+            *said += self.said(&image.manifest_digest, &sent)?;
+            for listed in index.manifests.iter_mut().filter(|d| d.digest == image.manifest_digest) {
+                (listed.digest, listed.size) = (digest, bytes.len() as u64);
+            }
+        }
+        // What tells of images by their digests would tell of other ones now.
+        if index != whole.index {
+            index.manifests.retain(Descriptor::is_image);
+            return Ok(index.to_bytes());
+        }
+        for other in index.manifests.iter().filter(|d| !d.is_image()) {
+            self.other(other)?;
+        }
+        Ok(self.store.read_blob(&whole.digest)?)
+    }
+
+    /// Sends what an index lists beside images, with its blobs.
+    fn other(&self, listed: &Descriptor) -> Result<(), RegistryError> {
+        let bytes = self.store.read_blob(&listed.digest)?;
+        if let Ok(manifest) = Manifest::from_bytes(&bytes) {
+            for blob in manifest.layers.iter().chain([&manifest.config]) {
+                self.kept(blob)?;
+            }
+        }
+        self.manifest(&listed.media_type, &bytes, &listed.digest.to_string()).map(drop)
     }
 
     /// Sees to it that the registry has a layer; its descriptor there.
@@ -211,10 +259,9 @@ impl Pusher<'_> {
         Ok(Made { packed, _dir: dir, path })
     }
 
-    fn manifest(&self, kind: &str, bytes: &[u8]) -> Result<Digest, RegistryError> {
+    fn manifest(&self, kind: &str, bytes: &[u8], reference: &str) -> Result<Digest, RegistryError> {
         let Target { remote, repository, scopes } = &self.target;
-        let tag = self.name.tag.as_deref().unwrap_or("latest");
-        let url = remote.url(&format!("{repository}/manifests/{tag}"))?;
+        let url = remote.url(&format!("{repository}/manifests/{reference}"))?;
         let mut ask = Ask::new(Method::Put, url, scopes, format!("take the manifest of {}", self.name.familiar()));
         ask.headers.push(("content-type", kind.to_owned()));
         ask.payload = Payload::Bytes(Arc::from(bytes));

@@ -2,6 +2,7 @@
 //! capabilities, seccomp; init.
 
 pub mod caps;
+pub mod emulation;
 pub mod init;
 pub mod launch;
 mod mountfd;

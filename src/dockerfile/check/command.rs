@@ -6,11 +6,11 @@ use crate::dockerfile::ast::{Command, Kind};
 
 /// JSONArgsRecommended. A SHELL, also a base image's or an earlier stage's, says that the shell is wanted.
 pub fn json_args_recommended(subject: &Subject<'_>) -> Vec<Diagnostic> {
-    let image_has_shell = |reference: &str| {
-        subject
-            .images
-            .find(reference)
-            .is_ok_and(|image| image.config.config.shell.is_some_and(|shell| !shell.is_empty()))
+    let image_has_shell = |index: usize, reference: &str| {
+        let image = subject.platform(index).map(|platform| subject.images.find(reference, &platform));
+        image.is_some_and(|image| {
+            image.is_ok_and(|image| image.config.config.shell.is_some_and(|shell| !shell.is_empty()))
+        })
     };
     let mut ended: Vec<bool> = Vec::with_capacity(subject.stages.len());
     let mut found = Vec::new();
@@ -18,7 +18,7 @@ pub fn json_args_recommended(subject: &Subject<'_>) -> Vec<Diagnostic> {
         let image = &stage.from.image.value;
         let mut shell = match subject.parent(index) {
             Some(parent) => ended[parent],
-            None => image != "scratch" && !image.contains('$') && image_has_shell(image),
+            None => image != "scratch" && !image.contains('$') && image_has_shell(index, image),
         };
         for instruction in stage.body {
             match &instruction.kind {

@@ -35,7 +35,7 @@ pub fn from_platform_flag_const_disallowed(subject: &Subject<'_>) -> Vec<Diagnos
     let mut found = Vec::new();
     for stage in &subject.stages {
         let Some(flag) = stage.from.platform.as_ref().filter(|flag| !flag.value.contains('$')) else { continue };
-        let named = Platform::parse(&flag.value, &subject.options.platform).is_some_and(|platform| {
+        let named = Platform::parse(&flag.value, &subject.options.build_platform).is_some_and(|platform| {
             stage.name.as_deref().is_some_and(|name| name.contains(&platform.os) || name.contains(&platform.arch))
         });
         if !named {
@@ -57,21 +57,14 @@ pub fn invalid_base_image_platform(subject: &Subject<'_>) -> Vec<Diagnostic> {
         if subject.parent(index).is_some() || word.value.contains('$') || word.value == "scratch" {
             continue;
         }
-        let host = &subject.options.platform;
-        let wanted = match &stage.from.platform {
-            Some(flag) if flag.value.contains('$') => continue,
-            Some(flag) => Platform::parse(&flag.value, host),
-            None => Some(host.clone()),
-        };
-        let (Some(wanted), Ok(image)) = (wanted, subject.images.find(&word.value)) else { continue };
-        let written = format!(
-            "{}/{}/{}",
-            image.config.os,
-            image.config.architecture,
-            image.config.variant.as_deref().unwrap_or_default()
-        );
-        let has = Platform::parse(written.trim_end_matches('/'), host);
-        if let Some(has) = has.filter(|has| (&has.os, &has.arch) != (&wanted.os, &wanted.arch)) {
+        let Some(wanted) = subject.platform(index) else { continue };
+        let Ok(image) = subject.images.find(&word.value, &wanted) else { continue };
+        if image.config.os.is_empty() || image.config.architecture.is_empty() {
+            continue;
+        }
+        let variant = image.config.variant.as_deref().unwrap_or_default();
+        let has = Platform::new(&image.config.os, &image.config.architecture, variant);
+        if (&has.os, &has.arch) != (&wanted.os, &wanted.arch) {
             let message = format!("base image `{}` is for {has}, and {wanted} is wanted", word.value);
             found.push(subject.finding(message, word.span).help(format!("use an image for {wanted}")));
         }

@@ -5,6 +5,7 @@ use crate::dockerfile::ast::{Dockerfile, Instruction, Kind};
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lower::stages::{self, Stage};
 use crate::dockerfile::lower::{BaseImage, Images, NotFound, Options};
+use crate::image::Platform;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -34,6 +35,17 @@ impl<'a> Subject<'a> {
     ) -> Option<Subject<'a>> {
         let (stages, head) = stages::split(file);
         (!stages.is_empty()).then_some(Subject { file, options, images, ignore, stages, head })
+    }
+
+    /// What a stage is for if its base is an image, where that can be told without the values of ARGs.
+    pub fn platform(&self, stage: usize) -> Option<Platform> {
+        let flag = self.stages[stage].from.platform.as_ref().map(|flag| flag.value.as_str());
+        match flag {
+            None | Some("$TARGETPLATFORM" | "${TARGETPLATFORM}") => Some(self.options.platform.clone()),
+            Some("$BUILDPLATFORM" | "${BUILDPLATFORM}") => Some(self.options.build_platform.clone()),
+            Some(flag) if flag.contains('$') => None,
+            Some(flag) => Platform::parse(flag, &self.options.build_platform),
+        }
     }
 
     /// A finding; its rule is put in by the caller of the rule.
@@ -87,7 +99,7 @@ impl<'a> Subject<'a> {
 /// Images looked up once, whichever rules ask for them.
 pub struct Memo<'a> {
     images: &'a dyn Images,
-    found: RefCell<BTreeMap<String, Result<BaseImage, NotFound>>>,
+    found: RefCell<BTreeMap<(String, Platform), Result<BaseImage, NotFound>>>,
 }
 
 impl<'a> Memo<'a> {
@@ -98,8 +110,9 @@ impl<'a> Memo<'a> {
 }
 
 impl Images for Memo<'_> {
-    fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
+    fn find(&self, reference: &str, platform: &Platform) -> Result<BaseImage, NotFound> {
         let mut found = self.found.borrow_mut();
-        found.entry(reference.to_owned()).or_insert_with(|| self.images.find(reference)).clone()
+        let key = (reference.to_owned(), platform.clone());
+        found.entry(key).or_insert_with(|| self.images.find(reference, platform)).clone()
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 struct Fake;
 
 impl Images for Fake {
-    fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
+    fn find(&self, reference: &str, _platform: &Platform) -> Result<BaseImage, NotFound> {
         let architecture = match reference {
             "example/arm64-only" => "arm64",
             "example/amd64" => "amd64",

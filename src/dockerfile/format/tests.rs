@@ -2,14 +2,14 @@ use super::*;
 use crate::base::Digest;
 use crate::dockerfile::lower;
 use crate::dockerfile::lower::{BaseImage, Images, NotFound, Options};
-use crate::image::ImageConfig;
+use crate::image::{ImageConfig, Platform};
 use proptest::prelude::*;
 use serde_json::Value;
 
 struct Any;
 
 impl Images for Any {
-    fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
+    fn find(&self, reference: &str, _platform: &Platform) -> Result<BaseImage, NotFound> {
         let config =
             ImageConfig { os: "linux".into(), architecture: std::env::consts::ARCH.into(), ..ImageConfig::default() };
         Ok(BaseImage { reference: reference.into(), manifest: Digest::of(b""), config })

@@ -7,7 +7,7 @@ use super::{BaseImage, ContextTarget, NotFound, PULL_FAILED, Template};
 use crate::diag::Span;
 use crate::dockerfile::ast::Word;
 use crate::graph::{ContextId, CopySource, ImageOp, Op, Remote, StepId};
-use crate::image::reference::Reference;
+use crate::image::{Platform, Reference};
 use std::str::FromStr;
 
 /// What a name means at a place.
@@ -96,13 +96,14 @@ impl Walk<'_> {
         listed(titles.iter().map(String::as_str))
     }
 
-    /// A stored image; each is looked for once.
-    pub fn find(&mut self, reference: &str) -> Result<BaseImage, NotFound> {
-        if let Some(found) = self.found.get(reference) {
+    /// An image; each is looked for once for a platform.
+    pub fn find(&mut self, reference: &str, platform: &Platform) -> Result<BaseImage, NotFound> {
+        let key = (reference.to_owned(), platform.clone());
+        if let Some(found) = self.found.get(&key) {
             return found.clone();
         }
-        let found = self.images.find(reference);
-        self.found.insert(reference.to_owned(), found.clone());
+        let found = self.images.find(reference, platform);
+        self.found.insert(key, found.clone());
         found
     }
 
@@ -130,10 +131,16 @@ impl Walk<'_> {
             .into()
     }
 
-    /// What another target of the build comes to, on the platform that is built for.
-    pub fn other(&self, site: &Site<'_>, span: Span, name: &str, other: usize) -> Result<&Template, Fault> {
+    /// What another target of the build comes to on a platform.
+    pub fn other(
+        &self,
+        site: &Site<'_>,
+        span: Span,
+        name: &str,
+        other: usize,
+        wanted: &Platform,
+    ) -> Result<&Template, Fault> {
         let images = self.options.others.get(other).map(Vec::as_slice).unwrap_or_default();
-        let wanted = &self.options.platform;
         images.iter().find(|image| image.platform == *wanted).ok_or_else(|| {
             let platforms: Vec<String> = images.iter().map(|image| image.platform.to_string()).collect();
             let platforms = listed(platforms.iter().map(String::as_str));
@@ -144,13 +151,14 @@ impl Walk<'_> {
 
     /// The step of an image's root filesystem; one for all its uses.
     pub fn image_step(&mut self, image: &BaseImage, site: &Site<'_>, word: &Word) -> StepId {
-        if let Some(step) = self.roots.get(image.reference.as_str()) {
+        let key = format!("{} {}", image.reference, image.manifest);
+        if let Some(step) = self.roots.get(&key) {
             return *step;
         }
         let op =
             Op::Image(ImageOp { reference: image.reference.clone(), layers: image.config.rootfs.diff_ids.clone() });
         let step = self.add(op, format!("FROM {}", image.reference), site.step_span(word.span));
-        self.roots.insert(image.reference.clone(), step);
+        self.roots.insert(key, step);
         step
     }
 
@@ -178,7 +186,7 @@ impl Walk<'_> {
             Origin::Directory(_, context) => {
                 return Ok(CopySource::Context { context: Some(*context), pattern });
             }
-            Origin::Target(name, other) => self.other(site, word.span, name, *other)?.root,
+            Origin::Target(name, other) => self.other(site, word.span, name, *other, &self.options.platform)?.root,
             Origin::Remote(_, remote) => self.fetch_step(remote, site, word.span),
             Origin::Scratch => self.scratch(word.span),
             Origin::Stage(stage) => match self.replaced(*stage) {
@@ -187,7 +195,7 @@ impl Walk<'_> {
             },
             // An image that no needed stage names is not looked for.
             Origin::Image(_) if self.rehearsing => StepId(0),
-            Origin::Image(reference) => match self.find(reference) {
+            Origin::Image(reference) => match self.find(reference, &self.options.platform) {
                 Ok(image) => self.image_step(&image, site, word),
                 Err(missing) => return Err(self.not_found(site, index, word, reference, missing)),
             },

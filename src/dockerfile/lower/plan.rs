@@ -24,7 +24,10 @@ impl<'a> Walk<'a> {
             if plan.contains_key(&index) {
                 continue;
             }
-            let base = self.base(index);
+            let (platform, base) = match self.stage_platform(index) {
+                Ok(platform) => (platform.clone(), self.base(index, &platform)),
+                Err(fault) => (self.options.platform.clone(), Err(fault)),
+            };
             let (triggers, faults) = self.triggers(index, &base);
             if let Ok(Base::Stage(stage)) = base {
                 work.push(stage);
@@ -36,19 +39,15 @@ impl<'a> Walk<'a> {
                     work.extend(self.references(index, instruction));
                 }
             }
-            plan.insert(index, Planned { base, triggers, faults });
+            plan.insert(index, Planned { base, platform, triggers, faults });
         }
         plan
     }
 
     /// What stage `index` begins with: a context that replaces it, an earlier stage, a context that replaces the
     /// image, or the image.
-    fn base(&mut self, index: usize) -> Result<Base, Fault> {
-        let from = self.stages[index].from;
+    fn base(&mut self, index: usize, platform: &Platform) -> Result<Base, Fault> {
         let site = self.site();
-        if let Some(flag) = &from.platform {
-            self.platform(&site, flag)?;
-        }
         let image = self.base_name(&site, index)?;
         let origin = match self.replaced(index) {
             Some(origin) => origin,
@@ -66,10 +65,10 @@ impl<'a> Walk<'a> {
             Origin::Scratch => Ok(Base::Scratch),
             Origin::Directory(name, context) => Ok(Base::Directory(name, context)),
             Origin::Target(name, other) => {
-                Ok(Base::Target(Box::new(self.other(&site, image.span, &name, other)?.clone())))
+                Ok(Base::Target(Box::new(self.other(&site, image.span, &name, other, platform)?.clone())))
             }
             Origin::Remote(name, remote) => Ok(Base::Remote(name, remote)),
-            Origin::Image(reference) => match self.find(&reference) {
+            Origin::Image(reference) => match self.find(&reference, platform) {
                 Ok(found) => Ok(Base::Image(Box::new(found))),
                 Err(missing) => Err(stages::out_of_order(&site, &self.stages, index, &image)
                     .or_else(|| self.wrong_case(&site, index, &image))
@@ -102,37 +101,28 @@ impl<'a> Walk<'a> {
         Some(fault.help(format!("write FROM {lower}")).into())
     }
 
-    fn platform(&mut self, site: &Site<'_>, flag: &Word) -> Result<(), Fault> {
-        let host = self.options.platform.clone();
-        match self.platform_value(site, flag)? {
-            wanted if wanted == host => Ok(()),
-            wanted => Err(site
-                .unsupported("platform-unsupported", format!("building for {wanted} on {host}"), flag.span)
-                .into()),
-        }
-    }
-
     /// What FROM says of a stage that is not needed: it has to be right all the same.
     pub(super) fn unneeded(&mut self, index: usize) -> Result<(), Fault> {
-        let (site, from) = (self.site(), self.stages[index].from);
-        if let Some(flag) = &from.platform {
-            self.platform_value(&site, flag)?;
-        }
+        self.stage_platform(index)?;
+        let site = self.site();
         self.base_name(&site, index).map(drop)
     }
 
-    fn platform_value(&mut self, site: &Site<'_>, flag: &Word) -> Result<Platform, Fault> {
-        let host = self.options.platform.clone();
-        let value = self.expand_global(site, flag)?;
+    /// What stage `index` is for unless its base is a stage: as FROM says, else what is built for.
+    fn stage_platform(&mut self, index: usize) -> Result<Platform, Fault> {
+        let Some(flag) = &self.stages[index].from.platform else { return Ok(self.options.platform.clone()) };
+        let site = self.site();
+        let value = self.expand_global(&site, flag)?;
         if value.is_empty() {
             return Err(site
                 .error("invalid-platform", format!("`{}` is empty after expansion", flag.value), flag.span)
                 .note("--platform sees the ARGs before the first FROM and the automatic ones such as BUILDPLATFORM")
                 .into());
         }
-        Platform::parse(&value, &host).ok_or_else(|| {
-            let fault = site.error("invalid-platform", format!("`{value}` is not a platform"), flag.span);
-            fault.help(format!("write it like {host}")).into()
+        Platform::parse(&value, &self.options.build_platform).ok_or_else(|| {
+            site.error("invalid-platform", format!("`{value}` is not a platform"), flag.span)
+                .help(format!("write it like {}", self.options.build_platform))
+                .into()
         })
     }
 
@@ -148,7 +138,7 @@ impl<'a> Walk<'a> {
             Ok(Base::Image(image)) => foreign_triggers(&image.reference, &image.config),
             Ok(Base::Target(target)) => foreign_triggers(&self.stages[index].from.image.value, &target.config),
             Ok(Base::Stage(stage)) => match self.replaced(*stage) {
-                Some(Origin::Image(reference)) => match self.find(&reference) {
+                Some(Origin::Image(reference)) => match self.find(&reference, &self.options.platform) {
                     Ok(image) => foreign_triggers(&image.reference, &image.config),
                     Err(_) => Default::default(),
                 },

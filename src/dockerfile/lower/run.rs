@@ -30,6 +30,7 @@ impl Walk<'_> {
             env_unkeyed: self.proxies(state),
             user: state.user().to_owned(),
             workdir: state.workdir(),
+            platform: state.platform.clone(),
             network: self.options.network,
             script: None,
             mounts: Vec::new(),

@@ -51,10 +51,9 @@ impl Args {
 
 /// The automatic platform ARGs, overridden by build args of the same names.
 pub fn automatic(options: &Options, target_stage: &str) -> Args {
-    let platform = &options.platform;
-    let full = platform.to_string();
     let mut args = Args::default();
-    for side in ["TARGET", "BUILD"] {
+    for (side, platform) in [("TARGET", &options.platform), ("BUILD", &options.build_platform)] {
+        let full = platform.to_string();
         for (part, value) in [
             ("PLATFORM", full.as_str()),
             ("OS", &platform.os),

@@ -6,6 +6,7 @@ use crate::diag::suggest::nearest;
 use crate::diag::{Diagnostic, Source, Span};
 use crate::dockerfile::ast::{Dockerfile, From, Instruction, Kind, Word};
 use crate::graph::{ContextId, Remote};
+use crate::image::Platform;
 
 /// A FROM and what follows it.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ pub struct Trigger {
 pub struct Planned {
     /// Where it begins.
     pub base: Result<Base, Fault>,
+    /// What it is for, if its base does not say.
+    pub platform: Platform,
     /// What runs first.
     pub triggers: Vec<Trigger>,
     /// Triggers that can't be read.

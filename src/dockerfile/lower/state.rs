@@ -16,6 +16,8 @@ pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 pub struct State {
     /// The step whose result is the root filesystem.
     pub root: StepId,
+    /// What its programs are for.
+    pub platform: Platform,
     /// Config without `rootfs`, `history` and `created`.
     pub config: ImageConfig,
     /// ARGs in scope.
@@ -40,7 +42,7 @@ impl State {
             ..ImageConfig::default()
         };
         config.config.working_dir = Some("/".into());
-        State::with(root, config, Vec::new())
+        State::with(root, platform.clone(), config, Vec::new())
     }
 
     /// `FROM` a base image: its config and history, without what describes that image alone.
@@ -59,18 +61,21 @@ impl State {
         if config.architecture.is_empty() {
             config.architecture.clone_from(&platform.arch);
         }
-        State::with(root, config, base_history)
+        // What the image says of itself counts: it may have been taken for want of a better one.
+        State::with(root, platform_of(&config), config, base_history)
     }
 
     /// `FROM` another target of the same build: all that it is, as if its file went on here.
     pub fn target(target: &Template) -> State {
-        let state = State::with(target.root, target.config.clone(), target.base_history.clone());
+        let state =
+            State::with(target.root, platform_of(&target.config), target.config.clone(), target.base_history.clone());
         State { history: target.history.clone(), ..state }
     }
 
-    fn with(root: StepId, config: ImageConfig, base_history: Vec<History>) -> State {
+    fn with(root: StepId, platform: Platform, config: ImageConfig, base_history: Vec<History>) -> State {
         let mut state = State {
             root,
+            platform,
             config,
             args: Args::default(),
             base_history,
@@ -147,4 +152,8 @@ impl State {
         self.root = step;
         self.history.push(HistoryItem { created_by, step: Some(step) });
     }
+}
+
+fn platform_of(config: &ImageConfig) -> Platform {
+    Platform::new(&config.os, &config.architecture, config.variant.as_deref().unwrap_or_default())
 }

@@ -12,7 +12,7 @@ use crate::image::config::{Execution, RootFs};
 struct Fake;
 
 impl Images for Fake {
-    fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
+    fn find(&self, reference: &str, _platform: &Platform) -> Result<BaseImage, NotFound> {
         let text = |s: &str| s.to_owned();
         let execution = match reference {
             "base" | "base:latest" => Execution {
@@ -339,6 +339,28 @@ fn a_context_that_is_another_target_gives_its_files_and_its_config() {
     let list = try_lower("FROM ops\n", &Options { platform: arm, ..given }).unwrap_err();
     assert_eq!(fault(&list[0]), "target-platform: ops");
     assert_eq!(list[0].notes, ["it is built for: linux/amd64"]);
+}
+
+#[test]
+fn a_stage_is_for_the_platform_that_it_says_or_that_of_its_base() {
+    let text = "FROM --platform=$BUILDPLATFORM scratch AS tools\nARG TARGETARCH\nRUN cc $TARGETARCH\nFROM tools AS same\n\
+                RUN y\nFROM --platform=linux/riscv64 scratch AS other\nRUN z\nFROM scratch\nCOPY --from=same / /\n\
+                COPY --from=other / /o\nARG TARGETPLATFORM BUILDPLATFORM\nENV P=$TARGETPLATFORM,$BUILDPLATFORM\nRUN w\n";
+    let host = options().platform;
+    let arm = Platform { arch: "arm64".into(), ..host.clone() };
+    let all = lowered_with(text, &Options { platform: arm.clone(), build_platform: host, ..options() });
+    let platforms: Vec<String> = runs(&all).iter().map(|run| run.platform.to_string()).collect();
+    assert_eq!(platforms, ["linux/amd64", "linux/amd64", "linux/riscv64", "linux/arm64"]);
+    assert!(runs(&all)[0].env.contains(&"TARGETARCH=arm64".to_owned()), "{:?}", runs(&all)[0].env);
+    assert!(runs(&all)[3].env.contains(&"P=linux/arm64,linux/amd64".to_owned()));
+    assert_eq!((all.image.config.architecture.as_str(), all.image.platform), ("arm64", arm));
+
+    // What an image says of itself counts.
+    let amd64 = lowered_with("FROM --platform=linux/s390x base\nRUN x\n", &options());
+    assert_eq!(runs(&amd64)[0].platform.to_string(), "linux/amd64");
+    let list = faults("FROM --platform=$NO scratch\n", &options());
+    assert_eq!(list, ["invalid-platform: $NO"]);
+    assert_eq!(faults("FROM --platform=vax scratch\n", &options()), ["invalid-platform: vax"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::diag::{Diagnostic, Span};
 use crate::dockerfile::ast::{Command, Dockerfile, Instruction, Kind, Run, Word};
 use crate::dockerfile::expand::Quotes;
 use crate::graph::{CopyOp, CopySource, Graph, Op, Step, StepId};
+use crate::image::Platform;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -39,8 +40,8 @@ pub struct Walk<'a> {
     pub(super) diagnostics: Vec<Diagnostic>,
     /// Uses of unset variables in this file's own text.
     pub(super) unset: Vec<Unset>,
-    /// Images by name as looked up.
-    pub(super) found: BTreeMap<String, Result<BaseImage, NotFound>>,
+    /// Images by name and platform as looked up.
+    pub(super) found: BTreeMap<(String, Platform), Result<BaseImage, NotFound>>,
     /// Steps that begin a root filesystem: images by name, and the empty one under "".
     pub(super) roots: BTreeMap<String, StepId>,
     /// Stages walked so far.
@@ -121,7 +122,7 @@ impl<'a> Walk<'a> {
         let first = self.graph.steps.len();
         self.diagnostics.extend(planned.faults.iter().cloned());
         let mut state = match &planned.base {
-            Ok(base) => self.begin(base),
+            Ok(base) => self.begin(base, &planned.platform),
             Err(fault) => {
                 self.diagnostics.push((**fault).clone());
                 self.unknown()
@@ -176,15 +177,15 @@ impl<'a> Walk<'a> {
     }
 
     /// The state right after FROM.
-    fn begin(&mut self, base: &Base) -> State {
+    fn begin(&mut self, base: &Base, platform: &Platform) -> State {
         let site = self.site();
         let word = &self.stages[self.index].from.image;
         match base {
-            Base::Scratch => State::scratch(self.scratch(word.span), &self.options.platform),
+            Base::Scratch => State::scratch(self.scratch(word.span), platform),
             Base::Stage(stage) => self.states[*stage].child(),
             Base::Image(image) => {
                 let root = self.image_step(image, &site, word);
-                let mut state = State::image(root, image, &self.options.platform);
+                let mut state = State::image(root, image, platform);
                 // Spent by this stage, unless a context stands for all of it.
                 if self.replaced(self.index).is_none() {
                     state.execution().on_build = None;
@@ -199,7 +200,7 @@ impl<'a> Walk<'a> {
                 state
             }
             Base::Directory(..) | Base::Remote(..) => {
-                let mut state = State::scratch(self.scratch(word.span), &self.options.platform);
+                let mut state = State::scratch(self.scratch(word.span), platform);
                 let (name, source) = match base {
                     Base::Remote(name, remote) => {
                         let step = self.fetch_step(remote, &site, word.span);

@@ -14,7 +14,8 @@ fn saved(format: Format) -> Members {
     let top = layer(&test.store, &["-gone", "etc", "etc/g=3"]);
     image(&test.store, &[base, top], &["app:1"]);
     let image = images::resolve(&test.store, "app:1").unwrap();
-    let selected = [Selected { names: image.names.clone(), image, files: Default::default(), said: Vec::new() }];
+    let selected =
+        [Selected { names: image.names.clone(), image, files: Default::default(), said: Vec::new(), whole: None }];
     let mut bytes = Vec::new();
     save(&test.store, &selected, format, &mut bytes, &Cancel::new()).unwrap();
     let mut archive = tar::Archive::new(&bytes[..]);
@@ -101,6 +102,7 @@ fn what_was_saved_is_loaded_as_the_same_image() {
             image: found.clone(),
             files: Default::default(),
             said: Vec::new(),
+            whole: None,
         }];
         save(&test.store, &selected, Format::Oci, &mut again, &Cancel::new()).unwrap();
         if members.contains_key("index.json") {

@@ -17,7 +17,7 @@ use super::key::Preimage;
 use super::leak::{self, Secrets};
 use super::{Cx, Inputs, Kept, OpError, Written, copy, user};
 use crate::graph::{RunOp, Security};
-use crate::sandbox::{Exit, Mount, Spec, caps};
+use crate::sandbox::{Exit, Mount, SandboxError, Spec, caps, emulation};
 use crate::snapshot::{RootMount, Snapshot};
 use crate::tree::{Rootfs, View};
 use mounts::Mounted;
@@ -65,7 +65,7 @@ pub struct Planned {
 pub fn plan(cx: &Cx<'_>, op: &RunOp, inputs: &Inputs<'_>) -> Result<Planned, OpError> {
     let mut preimage = Preimage::new("run");
     preimage.part("root", inputs(op.base).tree.to_string());
-    preimage.part("platform", std::env::consts::ARCH);
+    preimage.part("platform", op.platform.to_string());
     for word in &op.argv {
         preimage.part("argv", word);
     }
@@ -166,6 +166,7 @@ fn prepare<'s>(
     base: &Rootfs,
     root: RootMount,
 ) -> Result<(Spec, Mounted<'s>), OpError> {
+    emulated(op)?;
     let who = user::resolve(&View::new(cx.trees, base), &op.user)?;
     let overlay = matches!(root, RootMount::Overlay { .. });
     let scope = Scope { cx, inputs, who: &who, overlay };
@@ -208,6 +209,16 @@ fn prepare<'s>(
         oom_score_adj: 500,
     };
     Ok((spec, mounted))
+}
+
+/// Refuses a process that this host can't start, at the instruction.
+fn emulated(op: &RunOp) -> Result<(), OpError> {
+    emulation::check(&op.platform).map_err(|error| match error {
+        SandboxError::Host { reason, help } => {
+            help.into_iter().fold(OpError::input("no-emulator", reason), OpError::with_help)
+        }
+        other => other.into(),
+    })
 }
 
 /// The command as a person would type it: the script alone for the usual `sh -c`.

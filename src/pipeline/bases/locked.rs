@@ -16,7 +16,12 @@ const OFFLINE: &str = "offline-missing";
 
 impl Bases<'_> {
     /// The image that the lock file says that a name is: from the store, the vendor directory or its registry.
-    pub(super) fn find_locked(&self, reference: &str, name: &Reference) -> Result<BaseImage, NotFound> {
+    pub(super) fn find_locked(
+        &self,
+        reference: &str,
+        name: &Reference,
+        platform: &Platform,
+    ) -> Result<BaseImage, NotFound> {
         let lock = self.policy.lock_name();
         let Some(entry) = self.policy.image(name) else {
             let message = format!("image {name} is not in {lock}, and --locked uses nothing else");
@@ -25,7 +30,6 @@ impl Bases<'_> {
         if self.policy.locked {
             self.check(name, entry)?;
         }
-        let platform = Platform::default();
         let Some(manifest) = entry.manifest(&platform.to_string()) else {
             let message = format!("image {name} is not for {platform}, says {lock}");
             let known = entry.platforms.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -34,13 +38,13 @@ impl Bases<'_> {
         };
         let pinned = |digest: &Digest| Reference { digest: Some(*digest), ..name.clone() };
         let stored = || {
-            let found = self.stored.find(&pinned(manifest).to_string());
+            let found = self.stored.find(&pinned(manifest).to_string(), platform);
             found.map(|found| BaseImage { reference: reference.to_owned(), ..found })
         };
         if let Ok(found) = stored() {
             return Ok(found);
         }
-        if self.take_vendored(name, Some(manifest))?.is_some() {
+        if self.take_vendored(name, Some(manifest), platform)?.is_some() {
             return stored();
         }
         if self.policy.offline {
@@ -52,7 +56,7 @@ impl Bases<'_> {
                 ..missing
             });
         }
-        self.pull(&pinned(&entry.digest)).map_err(|error| {
+        self.pull(&pinned(&entry.digest), platform).map_err(|error| {
             let unreachable = !error.is_not_found();
             let mut help = error.help();
             help.push(format!("{lock} says that it is {}; look for a newer one: `rbuild lock --update`", entry.digest));
@@ -68,7 +72,7 @@ impl Bases<'_> {
         } else if self.policy.offline || name.digest.is_some() {
             None
         } else {
-            if !self.asked.first(name) {
+            if !self.asked.first(name, None) {
                 return Ok(());
             }
             self.tell(&name.familiar(), News::Said { text: "asking what it stands for".to_owned() });
@@ -96,10 +100,10 @@ impl Bases<'_> {
         &self,
         name: &Reference,
         manifest: Option<&Digest>,
+        platform: &Platform,
     ) -> Result<Option<Digest>, NotFound> {
         let Some(vendored) = &self.vendored else { return Ok(None) };
-        let platform = Platform::default();
-        let taken = vendored.take_image(self.store, name, manifest, &platform, self.cancel).and_then(|taken| {
+        let taken = vendored.take_image(self.store, name, manifest, platform, self.cancel).and_then(|taken| {
             let Some((manifest, digest)) = taken else { return Ok(None) };
             self.tell(&name.familiar(), News::Said { text: "from the vendor directory".to_owned() });
             match name.digest {

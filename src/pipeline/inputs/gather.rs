@@ -5,6 +5,7 @@ use crate::dockerfile::Dockerfile;
 use crate::dockerfile::ast::Kind;
 use crate::dockerfile::lower::{self, BaseImage, Images, NotFound, Options};
 use crate::graph::{Op, Remote};
+use crate::image::Platform;
 use crate::pipeline::{Target, options};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -67,8 +68,8 @@ struct Noted<'n> {
 }
 
 impl Images for Noted<'_> {
-    fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
+    fn find(&self, reference: &str, platform: &Platform) -> Result<BaseImage, NotFound> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(reference.to_owned());
-        self.images.find(reference)
+        self.images.find(reference, platform)
     }
 }

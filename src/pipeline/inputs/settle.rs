@@ -191,7 +191,7 @@ pub(crate) const MOVED_HELP: &str =
 fn unused(target: &Target, file: &Dockerfile, mut used: BTreeSet<Name>) -> Option<Diagnostic> {
     let policy = &target.inputs;
     let lock = &policy.lock.as_ref()?.lock;
-    let gathered = super::gather(file, target, &Assumed(&target.all_platforms()[0]), super::Stages::All).ok()?;
+    let gathered = super::gather(file, target, &Assumed, super::Stages::All).ok()?;
     used.extend(gathered.remotes.iter().map(|(remote, _)| name_of(remote)));
     let names = gathered.images.iter().filter_map(|text| text.parse::<Reference>().ok());
     used.extend(names.map(|name| Name::Image(name.to_string())));
@@ -213,11 +213,12 @@ fn unused(target: &Target, file: &Dockerfile, mut used: BTreeSet<Name>) -> Optio
 }
 
 /// Images of which nothing is known but that they fit.
-struct Assumed<'a>(&'a Platform);
+struct Assumed;
 
-impl Images for Assumed<'_> {
-    fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
-        let config = ImageConfig { os: self.0.os.clone(), architecture: self.0.arch.clone(), ..ImageConfig::default() };
+impl Images for Assumed {
+    fn find(&self, reference: &str, platform: &Platform) -> Result<BaseImage, NotFound> {
+        let config =
+            ImageConfig { os: platform.os.clone(), architecture: platform.arch.clone(), ..ImageConfig::default() };
         Ok(BaseImage { reference: reference.to_owned(), manifest: crate::base::Digest::of(b""), config })
     }
 }

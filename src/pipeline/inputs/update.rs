@@ -165,16 +165,22 @@ impl Peeking<'_> {
         (!self.update.covers(&Name::Image(key))).then_some(entry)
     }
 
-    fn ask(&self, name: &Reference) -> Result<registry::Peeked, RegistryError> {
+    fn ask(&self, name: &Reference, platform: &Platform) -> Result<registry::Peeked, RegistryError> {
         let pulling = &self.request.pulling;
-        registry::peek(name, &Platform::default(), &pulling.settings, &pulling.keyring, &self.request.cancel)
+        registry::peek(name, platform, &pulling.settings, &pulling.keyring, &self.request.cancel)
     }
 
     /// An image of the store that no registry has.
-    fn local(&self, name: &Reference, reference: &str, error: &RegistryError) -> Option<BaseImage> {
+    fn local(
+        &self,
+        name: &Reference,
+        reference: &str,
+        platform: &Platform,
+        error: &RegistryError,
+    ) -> Option<BaseImage> {
         let was_remote = self.old.images.get(&name.to_string()).is_some_and(|entry| !entry.local);
         let manifest = images::find_name(self.store, name).ok().flatten().filter(|_| !was_remote)?;
-        let found = StoredImages::new(self.store).find(reference).ok()?;
+        let found = StoredImages::new(self.store).find(reference, platform).ok()?;
         let reason = if error.is_not_found() { "is in no registry".to_owned() } else { format!("({error})") };
         let what = format!("{} {reason}: the image in the store is locked", name.familiar());
         (self.sink)(Event::Exporting { what, at: 0 });
@@ -184,30 +190,30 @@ impl Peeking<'_> {
 }
 
 impl Images for Peeking<'_> {
-    fn find(&self, reference: &str) -> Result<BaseImage, NotFound> {
+    fn find(&self, reference: &str, platform: &Platform) -> Result<BaseImage, NotFound> {
         let stored = StoredImages::new(self.store);
-        let Ok(name) = reference.parse::<Reference>() else { return stored.find(reference) };
+        let Ok(name) = reference.parse::<Reference>() else { return stored.find(reference, platform) };
         let base = |manifest, config| BaseImage { reference: reference.to_owned(), manifest, config };
         if let Some(entry) = self.kept(&name) {
-            let manifest = entry.manifest(&Platform::default().to_string());
+            let manifest = entry.manifest(&platform.to_string());
             let pinned = |digest| Reference { digest: Some(digest), ..name.clone() };
-            if let Some(found) = manifest.and_then(|m| stored.find(&pinned(*m).to_string()).ok()) {
+            if let Some(found) = manifest.and_then(|m| stored.find(&pinned(*m).to_string(), platform).ok()) {
                 self.note(&name, entry.clone());
                 return Ok(BaseImage { reference: reference.to_owned(), ..found });
             }
             if !entry.local {
-                let peeked = self.ask(&pinned(entry.digest)).map_err(|error| not_found(&error))?;
+                let peeked = self.ask(&pinned(entry.digest), platform).map_err(|error| not_found(&error))?;
                 self.note(&name, entry.clone());
                 return Ok(base(peeked.manifest, peeked.config));
             }
         }
-        match self.ask(&name) {
+        match self.ask(&name, platform) {
             Ok(peeked) => {
                 let entry = LockedImage { digest: peeked.digest, platforms: peeked.platforms, local: false };
                 self.note(&name, entry);
                 Ok(base(peeked.manifest, peeked.config))
             }
-            Err(error) => self.local(&name, reference, &error).ok_or_else(|| not_found(&error)),
+            Err(error) => self.local(&name, reference, platform, &error).ok_or_else(|| not_found(&error)),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{InputPolicy, Stages, gather, plain};
 use crate::dockerfile::lower::Images as _;
 use crate::export::images;
 use crate::graph::{HttpSource, Remote};
-use crate::image::Reference;
+use crate::image::{Platform, Reference};
 use crate::ops::OpError;
 use crate::ops::remote::Fetcher;
 use crate::pipeline::bases::{Asked, Bases};
@@ -54,7 +54,9 @@ pub fn vendor(
     let mut items = Vec::new();
     for text in &gathered.images {
         // Found a moment ago.
-        let (Ok(name), Ok(base)) = (text.parse::<Reference>(), bases.find(text)) else { continue };
+        let (Ok(name), Ok(base)) = (text.parse::<Reference>(), bases.find(text, &Platform::default())) else {
+            continue;
+        };
         let digest = target.inputs.image(&name).map_or(base.manifest, |entry| entry.digest);
         items.push(Item::Image { name, digest, image: images::read(&store, &base.manifest)?.into() });
         collected.images += 1;

@@ -243,7 +243,7 @@ impl Server {
     ) -> Result<Pushed, RegistryError> {
         let (settings, cancel) = (settings(), Cancel::new());
         let registries = Registries { settings: &settings, keyring, watch: &|_, _| {}, cancel: &cancel };
-        push(&store.store, image, name, Packing::GZIP, &registries)
+        push(&store.store, &image.clone().into(), name, Packing::GZIP, &registries)
     }
 }
 
@@ -256,7 +256,7 @@ fn pull_from(
     let platform = Platform { os: "linux".into(), arch: "amd64".into(), variant: String::new() };
     let cancel = Cancel::new();
     let registries = Registries { settings, keyring, watch: &|_, _| {}, cancel: &cancel };
-    pull(&store.store, name, &platform, &registries)
+    pull(&store.store, name, &(&platform).into(), &registries)
 }
 
 pub fn settings() -> Settings {
