@@ -2,6 +2,7 @@
 
 use super::ExportError;
 use super::images;
+use super::referrers::{self, Artifact};
 use crate::image::Packing;
 use crate::store::Store;
 
@@ -30,6 +31,15 @@ pub fn verify(store: &Store) -> Result<Vec<Problem>, ExportError> {
                 continue;
             }
         };
+        match referrers::of(store, &manifest) {
+            Ok(said) => {
+                let astray = |artifact: &&Artifact| artifact.manifest.subject().is_none_or(|s| s.digest != manifest);
+                for artifact in said.iter().filter(astray) {
+                    report(format!("the attestation {} is about another image", artifact.digest));
+                }
+            }
+            Err(error) => report(format!("an attestation cannot be read: {error}")),
+        }
         for (diff_id, descriptor) in image.layers() {
             let info = match store.layer(diff_id) {
                 Ok(Some(info)) => info,
@@ -95,5 +105,18 @@ mod tests {
         }
         std::fs::remove_file(test.store.blob_path(&whole.id)).unwrap();
         told("whole:latest", "not in the store");
+    }
+
+    #[test]
+    fn an_attestation_that_is_damaged_is_told() {
+        let test = store();
+        let written = image(&test.store, &[], &["said"]);
+        let subject = images::read(&test.store, &written.manifest).unwrap().descriptor();
+        let artifact = Artifact::statement(b"{}".to_vec(), "t", &subject);
+        referrers::attach(&test.store, &artifact).unwrap();
+        assert_eq!(verify(&test.store).unwrap(), []);
+        std::fs::write(test.store.blob_path(&artifact.digest), "{").unwrap();
+        let problems = verify(&test.store).unwrap();
+        assert!(problems[0].reason.contains("an attestation cannot be read"), "{problems:?}");
     }
 }

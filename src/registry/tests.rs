@@ -4,4 +4,5 @@ mod auth;
 mod documents;
 mod pull;
 mod push;
+mod referrers;
 mod server;
