@@ -111,6 +111,7 @@ fn images_move() -> Result<(), Failed> {
     same("from the vendor directory", id(&fresh, &["--offline", "--locked", "--vendor", &vendor])?, built.clone())?;
     same("from the store", id(&fresh, &["--offline"])?, built.clone())?;
     fresh.ok(&["fsck"])?;
+    contains(&fresh.ok(&["load", "-i", &vendor])?, &base)?;
     // Without a lock file the vendor directory says what the names are.
     let fresh = another(&place)?;
     same("without a lock file", id(&fresh, &["--offline", "--no-lock", "--vendor", &vendor])?, built)
@@ -150,7 +151,7 @@ fn files_change() -> Result<(), Failed> {
     contains(&std::fs::read_to_string(place.work().join("rbuild.lock"))?, "vendor = \"vendored\"\n")?;
     server.asked();
     let fresh = another(&place)?;
-    std::os::unix::fs::symlink(&vendor, fresh.work().join("vendored"))?;
+    script(&fresh, &format!("cp -r '{vendor}' vendored"))?;
     same("from the directory that the lock file names", id(&fresh, &["--offline", "--locked"])?, built.clone())?;
     same("nobody was asked", server.asked(), Vec::<String>::new())?;
     // A changed instruction is not what was locked.
@@ -183,6 +184,27 @@ fn branches_move() -> Result<(), Failed> {
     for part in ["error[lock-drift]", "Dockerfile:2:5", &old, &new, "rbuild lock --update"] {
         contains(&refused, part)?;
     }
+    // A context is an input, too.
+    script(
+        &place,
+        "cd git/x; printf 'FROM scratch\\nCOPY a /\\n' > Dockerfile; git add .; git commit -qm five; git push -q ../x.git main",
+    )?;
+    let context = format!("{base}/x.git#main");
+    let build = |place: &Place, file: &str, further: &[&str]| {
+        place.ok(&[&["build", "-q", "--reproducible", "--lock-file", file], further, &[&context]].concat())
+    };
+    contains(&place.fails(2, &["lock", &context])?, "--lock-file FILE")?;
+    contains(&place.ok(&["lock", "--lock-file", "context.lock", &context])?, "added    git ")?;
+    let of_context = build(&place, "context.lock", &["--locked"])?;
+    let taken = place.path().join("context").display().to_string();
+    contains(&place.ok(&["vendor", "--lock-file", "context.lock", &taken, &context])?, "1 commit")?;
+    script(&place, "cd git/x; echo 10 > a; git commit -qam six; git push -q ../x.git main")?;
+    same("the locked commit is the context", build(&place, "context.lock", &[])?, of_context.clone())?;
+    let refused = place.fails(3, &["build", "--lock-file", "context.lock", "--locked", &context])?;
+    for part in ["error[lock-drift]", "<command line>:1:1"] {
+        contains(&refused, part)?;
+    }
+
     let vendor = place.path().join("vendored").display().to_string();
     contains(&place.ok(&["vendor", &vendor])?, "2 commits")?;
     drop(daemon);
@@ -193,7 +215,9 @@ fn branches_move() -> Result<(), Failed> {
         let flags = [&["--offline", "--vendor", &vendor][..], &further].concat();
         same("from the vendor directory", id(&fresh, &flags)?, built.clone())?;
     }
-    Ok(())
+    let fresh = another(&place)?;
+    let file = place.work().join("context.lock").display().to_string();
+    same("the context, too", build(&fresh, &file, &["--offline", "--vendor", &taken])?, of_context)
 }
 
 fn offline() -> Result<(), Failed> {

@@ -9,7 +9,7 @@ use super::inputs::InputArgs;
 use super::manifest::{self, ManifestArgs};
 use super::secret::{self, SecretArg};
 use super::values::{self, Annotations, Attest, EPOCH, KeyMaybeValue, Right, SshArg, network, output};
-use crate::base::fs;
+use crate::base::{Cancel, fs};
 use crate::graph::{Limit, Network};
 use crate::pipeline::{self, BuildRequest, BuildResult, Output, OutputKind, Pull, Target};
 use crate::registry::Keyring;
@@ -201,7 +201,7 @@ pub fn run(args: &BuildArgs, session: &Session) -> Result<(), Failure> {
     let watched = is_remote.then(|| session.watch());
     let cancel = watched.clone().unwrap_or_default();
     let secrets = args.secrets()?;
-    let place = context::prepare(&args.context, args.manifest.file.as_deref(), &secrets, session, &cancel)?;
+    let place = args.place(&secrets, session, &cancel)?;
     let mut request = args.request(&place, secrets, session)?;
     if args.check_only {
         return check::instead_of_build(&request.targets);
@@ -269,9 +269,23 @@ impl BuildArgs {
     }
 
     /// What is to be built.
+    /// Gets the context and the Dockerfile.
+    pub fn place(
+        &self,
+        secrets: &BTreeMap<String, Vec<u8>>,
+        session: &Session,
+        cancel: &Cancel,
+    ) -> Result<Place, Failure> {
+        let (context, file) = (&self.context, self.manifest.file.as_deref());
+        context::prepare_settled(context, file, secrets, session, cancel, |store, remote| {
+            self.inputs.settle_context(store, remote, &context.to_string_lossy(), secrets, cancel)
+        })
+    }
+
     fn target(&self, place: &Place, session: &Session) -> Result<Target, Failure> {
         let mut target = self.manifest.target_for(place.dockerfile.clone(), place.context.clone(), session)?;
         target.inputs = self.inputs.policy(target.inputs)?;
+        target.inputs.context = context::remote(&self.context)?.filter(|_| self.inputs.lock_file.is_some());
         target.tags = self.tags.clone();
         // As docker: a label alone is one without a value, not one from the environment.
         let labels = self.labels.iter();

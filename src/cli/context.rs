@@ -54,8 +54,21 @@ pub fn prepare(
     session: &Session,
     cancel: &Cancel,
 ) -> Result<Place, Failure> {
+    prepare_settled(context, file, secrets, session, cancel, |_, remote| Ok(remote))
+}
+
+/// The same, where a context on the network is first made to be what a lock file says.
+pub fn prepare_settled(
+    context: &Path,
+    file: Option<&Path>,
+    secrets: &BTreeMap<String, Vec<u8>>,
+    session: &Session,
+    cancel: &Cancel,
+    settle: impl FnOnce(&Store, Remote) -> Result<Remote, Failure>,
+) -> Result<Place, Failure> {
     if let Some(remote) = remote(context)? {
-        return fetched(&remote, file, secrets, session, cancel);
+        let store = Store::open(&session.store_root()?, Access::Shared)?;
+        return fetched(&settle(&store, remote)?, file, secrets, &store, cancel);
     }
     if !manifest::is_none(context) {
         let dockerfile = manifest::read(file, context)?;
@@ -80,11 +93,10 @@ fn fetched(
     remote: &Remote,
     file: Option<&Path>,
     secrets: &BTreeMap<String, Vec<u8>>,
-    session: &Session,
+    store: &Store,
     cancel: &Cancel,
 ) -> Result<Place, Failure> {
-    let store = Store::open(&session.store_root()?, Access::Shared)?;
-    let fetcher = Fetcher { store: &store, secrets, cancel, fresh: false };
+    let fetcher = Fetcher { store, secrets, cancel, fresh: false };
     let fetch = |remote: &Remote| fetcher.fetch(remote, &|| report::show(&format!("fetching {remote}\n")));
     match (fetch(remote), remote) {
         (Ok(fetched), _) => {

@@ -1,14 +1,18 @@
 //! Flags about where images, files and commits come from, and which: those of `build`, `plan`, `lock` and `vendor`.
 
 use super::failure::{Code, Failure};
+use crate::base::Cancel;
+use crate::graph::Remote;
 use crate::lock::{Change, Lock};
 use crate::net;
-use crate::pipeline::inputs::{InputPolicy, LockFile, LockFileError};
+use crate::pipeline::inputs::{InputPolicy, LockFile, LockFileError, settle_context};
 use crate::pipeline::{DockerfileInput, Target};
 use crate::solver::event::Event;
+use crate::store::Store;
 use crate::ui::{out, report, sanitize};
 use clap::Args;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// Which inputs a build may use.
 #[derive(Clone, Debug, Args)]
@@ -43,13 +47,33 @@ impl InputArgs {
         }
     }
 
+    /// Makes a build context on the network what the lock file says, if one was named: there is none beside a Dockerfile
+    /// that is not here yet.
+    pub fn settle_context(
+        &self,
+        store: &Store,
+        remote: Remote,
+        text: &str,
+        secrets: &BTreeMap<String, Vec<u8>>,
+        cancel: &Cancel,
+    ) -> Result<Remote, Failure> {
+        let policy = self.policy_with(InputPolicy::default(), self.locked && self.lock_file.is_some())?;
+        let (settled, told) = settle_context(store, &policy, (&remote, text), secrets, cancel)?;
+        report::warnings(&told);
+        Ok(settled)
+    }
+
     /// What these flags make of the policy that goes without saying.
     pub fn policy(&self, usual: InputPolicy) -> Result<InputPolicy, Failure> {
+        self.policy_with(usual, self.locked)
+    }
+
+    fn policy_with(&self, usual: InputPolicy, locked: bool) -> Result<InputPolicy, Failure> {
         let lock = match &self.lock_file {
             Some(path) => Some(LockFile::read(path)?.ok_or_else(|| missing(&path.display().to_string()))?),
             None => usual.lock.filter(|_| !self.no_lock),
         };
-        if self.locked && lock.is_none() {
+        if locked && lock.is_none() {
             return Err(missing(crate::lock::FILE));
         }
         if let Some(dir) = self.vendor.as_deref().filter(|dir| !dir.exists()) {
@@ -57,7 +81,7 @@ impl InputArgs {
             return Err(Failure::new(Code::NotFound, text).help("fill it: `rbuild vendor DIR`"));
         }
         let vendor = self.vendor.clone().or_else(|| lock.as_ref().and_then(LockFile::vendor));
-        Ok(InputPolicy { lock, locked: self.locked, offline: self.offline, vendor })
+        Ok(InputPolicy { lock, locked, offline: self.offline, vendor, context: usual.context })
     }
 }
 
@@ -73,11 +97,12 @@ pub fn usual(dockerfile: &DockerfileInput) -> Result<InputPolicy, Failure> {
     Ok(InputPolicy { lock, vendor, ..InputPolicy::default() })
 }
 
-/// Which lock file is written: the one that was named, or the one beside the Dockerfile.
-pub fn to_write(named: Option<&PathBuf>, target: &Target) -> Result<LockFile, Failure> {
-    let beside = target.dockerfile.path.as_deref().map(LockFile::beside);
+/// Which lock file is written: the one that was named, or the one beside the Dockerfile, if that is the user's own.
+pub fn to_write(named: Option<&PathBuf>, target: &Target, context: &Path) -> Result<LockFile, Failure> {
+    let is_own = context.is_dir();
+    let beside = target.dockerfile.path.as_deref().filter(|_| is_own).map(LockFile::beside);
     let Some(path) = named.cloned().or(beside) else {
-        return Err(Failure::usage("a Dockerfile from standard input has no lock file beside it")
+        return Err(Failure::usage("a lock file can't be written beside a Dockerfile that is not in a directory here")
             .help("name the lock file: --lock-file FILE"));
     };
     Ok(LockFile::read(&path)?.unwrap_or(LockFile { path, lock: Lock::default() }))

@@ -44,8 +44,7 @@ pub fn run(args: &PlanArgs, session: &Session) -> Result<(), Failure> {
     session.enter()?;
     args.build.inputs.go_offline();
     let secrets = args.build.secrets()?;
-    let file = args.build.manifest.file.as_deref();
-    let place = context::prepare(&args.build.context, file, &secrets, session, &Cancel::new())?;
+    let place = args.build.place(&secrets, session, &Cancel::new())?;
     let mut request = args.build.request(&place, secrets, session)?;
     // Nobody is asked now, and nothing put into the store.
     for target in &mut request.targets {

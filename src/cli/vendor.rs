@@ -60,7 +60,7 @@ pub fn run(args: &VendorArgs, session: &Session) -> Result<(), Failure> {
     let secrets = super::secret::read_all(&args.secrets)?;
     let place = context::prepare(&args.context, args.manifest.file.as_deref(), &secrets, session, &cancel)?;
     let mut target = args.manifest.target_for(place.dockerfile.clone(), place.context.clone(), session)?;
-    let written = inputs::to_write(args.lock_file.as_ref(), &target)?;
+    let written = inputs::to_write(args.lock_file.as_ref(), &target, &args.context)?;
     target.inputs = InputPolicy { lock: Some(written.clone()), ..InputPolicy::default() };
     let mut request = session.request(vec![target])?;
     request.secrets = secrets;

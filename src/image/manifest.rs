@@ -135,9 +135,11 @@ impl Descriptor {
         matches!(self.media_type.as_str(), media::INDEX | media::DOCKER_LIST)
     }
 
-    /// Whether an index lists it as an image and not as something about an image: an attestation.
+    /// Whether an index lists it as an image and not as something about an image, an attestation, or as any other artifact.
     pub fn is_image(&self) -> bool {
+        let artifact = self.extra.get("artifactType").and_then(Value::as_str);
         (self.is_manifest() || self.is_index())
+            && artifact.is_none_or(|kind| matches!(kind, media::CONFIG | media::DOCKER_CONFIG))
             && !self.platform_is("unknown", "unknown")
             && !self.annotations.contains_key("vnd.docker.reference.type")
     }

@@ -11,6 +11,7 @@ mod update;
 mod vendor;
 
 pub use gather::{Gathered, Stages, gather};
+pub use settle::settle_context;
 pub(super) use settle::{MOVED_HELP, blame, moved_notes, settle};
 pub use update::{Update, Updated, update};
 pub use vendor::{Collected, vendor};
@@ -34,6 +35,8 @@ pub struct InputPolicy {
     pub offline: bool,
     /// The vendor directory that is looked in before the network is asked.
     pub vendor: Option<PathBuf>,
+    /// The build context, if that is on the network: it is an input, too.
+    pub context: Option<Remote>,
 }
 
 /// A lock file that was read.
@@ -102,10 +105,14 @@ impl LockFile {
         Ok(())
     }
 
-    /// The vendor directory that it names, if that is there.
+    /// The vendor directory that it names, if that is there. A link on the way counts as absence: the file may be that of
+    /// a context that somebody else has made, and must not lead out of it.
     pub fn vendor(&self) -> Option<PathBuf> {
-        let dir = self.path.parent().unwrap_or(Path::new("")).join(self.lock.vendor.as_ref()?);
-        dir.join("index.json").is_file().then_some(dir)
+        let parent = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = self.lock.vendor.as_ref()?;
+        let dir = parent.canonicalize().ok()?.join(name);
+        let is_there = dir.canonicalize().is_ok_and(|real| real == dir) && dir.join("index.json").is_file();
+        is_there.then(|| parent.join(name))
     }
 }
 

@@ -2,9 +2,11 @@
 //! wants to know is asked, and what a vendor directory holds is taken from there.
 
 use super::{InputPolicy, at_commit, name_of, open_vendored};
+use crate::base::Cancel;
 use crate::diag::{Diagnostic, Severity, Source, Span};
 use crate::dockerfile::Dockerfile;
 use crate::dockerfile::lower::{BaseImage, Images, NotFound};
+use crate::graph::remote::redacted;
 use crate::graph::{Graph, HttpSource, Op, Remote, Step};
 use crate::image::{ImageConfig, Platform, Reference};
 use crate::lock::Name;
@@ -14,10 +16,11 @@ use crate::pipeline::{BuildError, BuildRequest, Target, failure};
 use crate::solver::SolveError;
 use crate::store::Store;
 use crate::vendor::Vendored;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Settles what the sources among a target's steps are. Gives warnings, of names that the lock file does not have or nobody uses.
+/// Settles what the sources among a target's steps are. Gives warnings, of names that the lock file does not have or nobody
+/// uses.
 ///
 /// # Errors
 /// With `--locked`: a source that is not locked, or is another by now. With `--offline`: one that nothing here holds.
@@ -52,6 +55,29 @@ pub fn settle(
         told.extend(unused(target, file, used));
     }
     Ok(told)
+}
+
+/// The same for a build context on the network, before there is a Dockerfile; `text` is how the user wrote it.
+///
+/// # Errors
+/// As [`settle`], told of the command line.
+pub fn settle_context(
+    store: &Store,
+    policy: &InputPolicy,
+    (remote, text): (&Remote, &str),
+    secrets: &BTreeMap<String, Vec<u8>>,
+    cancel: &Cancel,
+) -> Result<(Remote, Vec<Diagnostic>), BuildError> {
+    let source = Source::new("<command line>", redacted(text));
+    let span = Span::new(0..source.text().len());
+    let vendored = open_vendored(policy, store, cancel)?;
+    let fetcher = Fetcher { store, secrets, cancel, fresh: false };
+    let settling = Settling { policy, vendored, fetcher, source: &source };
+    let mut settled = remote.clone();
+    let told = settling
+        .remote(&mut settled, span, &mut BTreeSet::new())
+        .map_err(|error| failure::of_source(error, format!("fetch {remote}"), span, &source))?;
+    if told.iter().any(Diagnostic::is_error) { Err(BuildError::Dockerfile(told)) } else { Ok((settled, told)) }
 }
 
 struct Settling<'s> {
@@ -191,6 +217,7 @@ pub(crate) const MOVED_HELP: &str =
 fn unused(target: &Target, file: &Dockerfile, mut used: BTreeSet<Name>) -> Option<Diagnostic> {
     let policy = &target.inputs;
     let lock = &policy.lock.as_ref()?.lock;
+    used.extend(policy.context.as_ref().map(name_of));
     let gathered = super::gather(file, target, &Assumed, super::Stages::All).ok()?;
     used.extend(gathered.remotes.iter().map(|(remote, _)| name_of(remote)));
     let names = gathered.images.iter().filter_map(|text| text.parse::<Reference>().ok());
