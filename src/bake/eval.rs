@@ -7,7 +7,7 @@ use super::value::Value;
 use std::collections::BTreeMap;
 
 /// What all values that an evaluation makes may weigh together, in about bytes.
-const WEIGHT: usize = 64 << 20;
+const WEIGHT: usize = 16 << 20;
 
 /// How deep expressions may stand in each other, calls of functions included.
 const DEPTH: usize = 200;
@@ -36,9 +36,13 @@ pub struct Budget {
 
 impl Budget {
     fn spend(&mut self, value: &Value, site: &Site) -> Result<()> {
-        self.weight = self.weight.saturating_add(value.weight());
+        let (weight, depth) = value.measure();
+        self.weight = self.weight.saturating_add(weight);
         if self.weight > WEIGHT {
             return Err(site.error(LIMIT, format!("evaluation makes more than {} MiB of values", WEIGHT >> 20)).into());
+        }
+        if depth > DEPTH {
+            return Err(site.error(LIMIT, format!("values nest more than {DEPTH} deep")).into());
         }
         Ok(())
     }

@@ -137,3 +137,6 @@ pub fn resolve(
         overrides.iter().map(|text| set::Override::parse(text)).collect::<Result<_>>()?;
     resolve::resolve(config, targets, &overrides, &surroundings.environment)
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,9 +60,11 @@ pub fn resolve(
             group.targets.sort();
         }
     }
-    for name in definition.targets.keys().cloned().collect::<Vec<_>>() {
-        resolver.link(&name, &mut definition.targets, &mut Vec::new())?;
+    let mut links = Links { targets: definition.targets, done: BTreeSet::new(), way: Vec::new() };
+    for name in links.targets.keys().cloned().collect::<Vec<_>>() {
+        resolver.link(&name, &mut links)?;
     }
+    definition.targets = links.targets;
     for target in definition.targets.values_mut() {
         settle_paths(target);
     }
@@ -80,6 +82,15 @@ struct Resolver<'c> {
 struct Found {
     targets: Vec<String>,
     groups: Vec<String>,
+}
+
+/// Targets while those are brought in that their contexts name.
+struct Links {
+    targets: BTreeMap<String, Target>,
+    /// Those whose contexts are all there.
+    done: BTreeSet<String>,
+    /// From which target on which others need each other.
+    way: Vec<String>,
 }
 
 impl Resolver<'_> {
@@ -141,10 +152,11 @@ impl Resolver<'_> {
             let fault = at(site, "bake-cycle", format!("group `{name}` contains itself"));
             return Err(fault.note(format!("the way round: {}", within.join(" → "))).into());
         }
-        within.push(name.to_owned());
-        if !found.groups.iter().any(|group| group == name) {
-            found.groups.push(name.to_owned());
+        if found.groups.iter().any(|group| group == name) {
+            return Ok(());
         }
+        within.push(name.to_owned());
+        found.groups.push(name.to_owned());
         for target in &group.targets {
             self.open(target, group.site.as_ref(), within, found)?;
         }
@@ -195,43 +207,53 @@ impl Resolver<'_> {
     }
 
     /// Brings in the targets that a target's contexts name.
-    fn link(&self, name: &str, targets: &mut BTreeMap<String, Target>, way: &mut Vec<String>) -> Result<()> {
-        way.push(name.to_owned());
-        let Some(target) = targets.get(name).cloned() else { return Ok(()) };
+    fn link(&self, name: &str, links: &mut Links) -> Result<()> {
+        let Some(target) = links.targets.get(name).filter(|_| !links.done.contains(name)).cloned() else {
+            return Ok(());
+        };
+        links.way.push(name.to_owned());
         for (context, value) in &target.contexts {
             let Some(used) = value.strip_prefix("target:") else { continue };
             let site = target.sites.get(&format!("contexts.{context}"));
-            if way.iter().any(|other| other == used) || way.len() > DEPTH {
-                way.push(used.to_owned());
-                let from = way.iter().position(|other| other == used).unwrap_or_default();
-                let fault = at(site, "bake-cycle", format!("target `{used}` needs itself"));
-                return Err(fault.note(format!("the way round: {}", way[from..].join(" → "))).into());
-            }
-            if !self.config.targets.contains_key(used) {
-                return Err(self.unknown(used, site, "there is no target"));
-            }
-            if !targets.contains_key(used) {
-                let mut linked = self.target(used)?;
-                linked.output = Some(vec![entry::Entry::of([("type", "cacheonly")])]);
-                linked.linked = true;
-                targets.insert(used.to_owned(), linked);
-            }
-            self.link(used, targets, way)?;
-            let Some(linked) = targets.get(used).cloned() else { continue };
+            self.bring_in(used, site, links)?;
+            let Some(linked) = links.targets.get(used).cloned() else { continue };
             let (wanted, has) = (listed(&target.platforms), listed(&linked.platforms));
             if wanted.len() > 1 && has.len() > 1 && !wanted.iter().all(|platform| has.contains(platform)) {
                 let message =
                     format!("`{name}` is for {}, and `{used}` only for {}", wanted.join(", "), has.join(", "));
                 return Err(at(site, "bake-platforms", message).into());
             }
-            if let Some(target) = targets.get_mut(name) {
+            if let Some(target) = links.targets.get_mut(name) {
                 let more = linked.entitlements.into_iter().filter(|right| !target.entitlements.contains(right));
                 let more: Vec<String> = more.collect();
                 target.entitlements.extend(more);
             }
         }
-        way.pop();
+        links.way.pop();
+        links.done.insert(name.to_owned());
         Ok(())
+    }
+
+    /// A target that another uses: built without being asked for, it is only there for others.
+    fn bring_in(&self, used: &str, site: Option<&Site>, links: &mut Links) -> Result<()> {
+        if let Some(from) = links.way.iter().position(|other| other == used) {
+            let way: Vec<&str> = links.way[from..].iter().map(String::as_str).chain([used]).collect();
+            let fault = at(site, "bake-cycle", format!("target `{used}` needs itself"));
+            return Err(fault.note(format!("the way round: {}", way.join(" → "))).into());
+        }
+        if links.way.len() > DEPTH {
+            return Err(at(site, "bake-limit", format!("targets use each other more than {DEPTH} deep")).into());
+        }
+        if !self.config.targets.contains_key(used) {
+            return Err(self.unknown(used, site, "there is no target"));
+        }
+        if !links.targets.contains_key(used) {
+            let mut linked = self.target(used)?;
+            linked.output = Some(vec![entry::Entry::of([("type", "cacheonly")])]);
+            linked.linked = true;
+            links.targets.insert(used.to_owned(), linked);
+        }
+        self.link(used, links)
     }
 }
 

@@ -110,12 +110,22 @@ impl Value {
 
     /// How much it holds, in about bytes. What evaluation may make is limited by this.
     pub fn weight(&self) -> usize {
+        self.measure().0
+    }
+
+    /// Its weight, and how deep it nests.
+    pub fn measure(&self) -> (usize, usize) {
         const SELF: usize = 16;
+        let sum =
+            |(weight, depth): (usize, usize), (more, inner): (usize, usize)| (weight + more, depth.max(inner + 1));
         match self {
-            Value::Null | Value::Bool(_) | Value::Number(_) => SELF,
-            Value::String(text) => SELF + text.len(),
-            Value::List(values) => SELF + values.iter().map(Value::weight).sum::<usize>(),
-            Value::Map(values) => SELF + values.iter().map(|(key, value)| key.len() + value.weight()).sum::<usize>(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => (SELF, 0),
+            Value::String(text) => (SELF + text.len(), 0),
+            Value::List(values) => values.iter().map(Value::measure).fold((SELF, 0), sum),
+            Value::Map(values) => {
+                let entries = values.iter().map(|(key, value)| (key, value.measure()));
+                entries.map(|(key, (weight, depth))| (key.len() + weight, depth)).fold((SELF, 0), sum)
+            }
         }
     }
 

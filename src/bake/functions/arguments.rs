@@ -6,7 +6,7 @@ use crate::bake::value::Value;
 pub type Outcome = std::result::Result<Value, String>;
 
 /// What one result may hold, in bytes; checked before a function makes what grows beyond its arguments.
-const LIMIT: usize = 16 << 20;
+const LIMIT: usize = 4 << 20;
 
 /// A function.
 #[derive(Clone, Copy, Debug)]
