@@ -95,7 +95,7 @@ fn what_grows_without_end_is_stopped() {
         "x = replace(join(\"\", formatlist(\"%1000s\", range(1000))), \" \", join(\"\", formatlist(\"%1000s\", range(1000))))"
             .to_owned(),
         "function \"f\" {\n  params = [n]\n  result = [g(n), g(n)]\n}\nfunction \"g\" {\n  params = [n]\n  result = f(n)\n}\nx = f(1)".to_owned(),
-        format!("target \"a\" {{\n  name = \"a-${{x}}-${{y}}\"\n  matrix = {{ x = range(1000), y = range(1000) }}\n}}"),
+        "target \"a\" {\n  name = \"a-${x}-${y}\"\n  matrix = { x = range(1000), y = range(1000) }\n}".to_owned(),
         format!("x = {}", "(".repeat(10_000)),
         format!("x = {}1", "!".repeat(10_000)),
         format!("x = 1{}", " + 1".repeat(10_000)),
