@@ -338,7 +338,8 @@ impl<'a> Lexer<'a> {
             self.next();
         }
         let pattern = self.word(start, '/', Escapes::Keep, true)?;
-        let replacement = self.word(start, '}', Escapes::Resolve, true)?;
+        // Escapes stay in what is put in, too, as with BuildKit.
+        let replacement = self.word(start, '}', Escapes::Keep, true)?;
         let value = self.value(name);
         let tokens = self.pattern(start, &pattern, &value)?;
         let regex = self.compile(start, &tokens, true, false)?;

@@ -7,7 +7,6 @@ use super::site::{Fault, Site};
 use super::state::State;
 use super::walk::{Walk, label};
 use super::{chmod, history};
-use crate::diag::Span;
 use crate::dockerfile::ast::{self, Flag, Heredoc, Instruction, Operand, Word};
 use crate::dockerfile::expand::Quotes;
 use crate::graph::remote::redacted;
@@ -30,12 +29,6 @@ struct SourceFlags<'c> {
 }
 
 impl SourceFlags<'_> {
-    /// The flags that mean nothing for local files.
-    fn remote_only(&self) -> Option<(Span, &'static str)> {
-        let checksum = self.checksum.as_ref().map(|(word, _)| (word.span, "checksum"));
-        checksum.or_else(|| self.keep_git_dir.map(|(flag, _)| (flag.name.span, "keep-git-dir")))
-    }
-
     /// A checksum is that of one thing (dockerfile.md C30).
     fn only_for_remote(&self, site: &Site<'_>, copy: &ast::Copy) -> Result<(), Fault> {
         match &self.checksum {
@@ -172,11 +165,14 @@ impl Walk<'_> {
         if is_add && let Some(remote) = remote::parse(&pattern) {
             return self.remote(site, word, pattern, remote, flags);
         }
-        if let Some((span, name)) = flags.remote_only() {
-            return Err(site
-                .error("flag-for-remote", format!("--{name} is for sources on the network"), span)
-                .note(format!("`{pattern}` is a file of the build context"))
-                .into());
+        let local = format!("`{pattern}` is a file of the build context");
+        if let Some((word, _)) = &flags.checksum {
+            let fault = site.error("flag-for-remote", "--checksum is for sources on the network", word.span);
+            return Err(fault.note(local).into());
+        }
+        if let Some((flag, _)) = flags.keep_git_dir {
+            let message = "--keep-git-dir means nothing for files that are here";
+            self.diagnostics.push(site.warning("flag-for-remote", message, flag.name.span).note(local));
         }
         if !is_add && flags.from.is_none() && remote::parse(&pattern).is_some_and(|r| r.is_ok()) {
             return Err(site

@@ -174,7 +174,7 @@ impl Walk<'_> {
                 writable: options.readonly == Some(false),
             },
             "cache" => RunMount::Cache {
-                id: options.id.filter(|id| !id.is_empty()).unwrap_or_else(|| required_target.clone()),
+                id: self.cache_id(options.id.filter(|id| !id.is_empty()).unwrap_or_else(|| required_target.clone())),
                 target: required_target,
                 sharing: options.sharing.unwrap_or_else(|| "shared".into()),
                 from,
@@ -213,6 +213,14 @@ impl Walk<'_> {
                 }
             }
         })
+    }
+
+    /// The name of a cache: apart from all others where a build argument says so, as with BuildKit.
+    fn cache_id(&self, id: String) -> String {
+        match self.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS").filter(|space| !space.is_empty()) {
+            Some(space) => format!("{space}/{id}"),
+            None => id,
+        }
     }
 }
 

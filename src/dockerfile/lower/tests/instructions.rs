@@ -103,7 +103,6 @@ fn flags_for_the_network_are_for_sources_there() {
     let sum = "--checksum=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     for (body, want) in [
         (format!("ADD {sum} x /x"), "flag-for-remote"),
-        ("ADD --keep-git-dir x /x".to_owned(), "flag-for-remote"),
         (format!("ADD {sum} https://h/a https://h/b /x/"), "checksum-of-many"),
         ("ADD --checksum=sha256:00 https://h/a /x".to_owned(), "invalid-checksum"),
         (format!("ADD {sum} https://h/a.git /x"), "invalid-checksum"),
