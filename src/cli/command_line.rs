@@ -1,7 +1,10 @@
 //! The command line before clap sees it: `rbuild -t x .` is `rbuild build -t x .`.
 
+use super::failure::Failure;
+use crate::diag::suggest::nearest;
 use clap::CommandFactory;
 use std::ffi::OsString;
+use std::path::Path;
 
 /// Inserts `build` where the first argument that is not a global option is no command. Gives the arguments and whether
 /// the command was inserted.
@@ -23,6 +26,32 @@ pub fn with_default_command<C: CommandFactory>(mut args: Vec<OsString>) -> (Vec<
 /// The command that is written out, whether or not there is one of that name.
 pub fn command<C: CommandFactory>(args: &[OsString]) -> Option<&str> {
     args.get(command_position(&C::command(), args))?.to_str()
+}
+
+/// Where `build` was inserted before a word that looks like a command and is nothing in this directory: that it is none,
+/// and which is meant.
+pub fn mistyped<C: CommandFactory>(args: &[OsString]) -> Option<Failure> {
+    let command = C::command();
+    let word = args.get(command_position(&command, args) + 1)?.to_str()?;
+    if !is_name(word) || Path::new(word).exists() {
+        return None;
+    }
+    let failure = Failure::usage(format!("there is no command '{word}'"));
+    Some(failure.help(meant(&command, word)))
+}
+
+/// Whether a word looks like a command's name, and not like a path.
+pub fn is_name(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_lowercase()) && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+}
+
+/// The command that a word may stand for.
+pub fn meant(command: &clap::Command, word: &str) -> String {
+    let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    match nearest(word, names) {
+        Some(name) => format!("did you mean the command `rbuild {name}`?"),
+        None => "`rbuild --help` lists the commands".into(),
+    }
 }
 
 /// Where the command stands: behind the program's name and the global options.

@@ -1,5 +1,6 @@
 //! Which Dockerfile, and what it is given: the flags that `build`, `check` and `graph` share.
 
+use super::command_line;
 use super::failure::{Code, Failure};
 use super::values::{self, ContextArg, ContextSource, KeyMaybeValue};
 use super::{Session, address, inputs};
@@ -121,14 +122,19 @@ pub fn check_context(context: &Path, guessed: bool) -> Result<(), Failure> {
     if context.is_dir() {
         return Ok(());
     }
-    let what = if context.exists() { "is not a directory" } else { "does not exist" };
-    let failure = Failure::new(Code::NotFound, format!("the build context '{text}' {what}"));
-    let commands: Vec<String> =
-        <super::Cli as clap::CommandFactory>::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-    match crate::diag::suggest::nearest(&text, commands.iter().map(String::as_str)) {
-        Some(command) if guessed => Err(failure.help(format!("did you mean the command `rbuild {command}`?"))),
-        _ => Err(failure),
+    if context.exists() {
+        let failure = Failure::new(Code::NotFound, format!("the build context '{text}' is not a directory"));
+        return Err(
+            failure.help(format!("if it is the Dockerfile, name the directory, too: `rbuild build -f {text} .`"))
+        );
     }
+    let failure = Failure::new(Code::NotFound, format!("the build context '{text}' does not exist"));
+    let command = <super::Cli as clap::CommandFactory>::command();
+    Err(if guessed && command_line::is_name(&text) {
+        failure.help(command_line::meant(&command, &text))
+    } else {
+        failure
+    })
 }
 
 /// Reads the Dockerfile: `file` (`-`: standard input), else that of the context directory.

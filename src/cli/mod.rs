@@ -254,9 +254,14 @@ pub fn main() -> ExitCode {
     }
     let (args, guessed) = command_line::with_default_command::<Cli>(args);
     let is_run = command_line::command::<Cli>(&args) == Some("run");
+    let mistyped = if guessed { command_line::mistyped::<Cli>(&args) } else { None };
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
+            if let Some(failure) = mistyped.filter(|_| error.use_stderr()) {
+                report::failure(&failure.diagnostics, failure.error.as_deref(), &failure.help);
+                return ExitCode::from(failure.code);
+            }
             // A reader that has gone is no reason to complain.
             let _ = error.print();
             return match error.use_stderr() {

@@ -157,6 +157,8 @@ pub struct Kept {
     pub log: Option<PathBuf>,
     /// Its root filesystem: a name in the store's `failed/`.
     pub snapshot: Option<String>,
+    /// Whether the store's file system was full by then.
+    pub full: bool,
 }
 
 /// A span of time for people: `1h30m`, `90s` as `1m30s`, `1.5s`.

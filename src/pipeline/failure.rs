@@ -39,6 +39,10 @@ fn pointed(error: SolveError, instruction: Span, source: &Source) -> BuildError 
             if let Some(log) = &kept.log {
                 diagnostic.notes.push(format!("its whole output is in {}", log.display()));
             }
+            if kept.full {
+                diagnostic.notes.push("the store's file system is full; the step's files were not kept".into());
+                diagnostic.help.push(MAKE_ROOM.into());
+            }
             if kept.snapshot.is_some() {
                 diagnostic.help.push("open a shell where it failed: `rbuild shell --failed`".into());
             }
@@ -48,9 +52,7 @@ fn pointed(error: SolveError, instruction: Span, source: &Source) -> BuildError 
         other => {
             let mut diagnostic = Diagnostic::error("step-failed", other.to_string(), source, instruction);
             if is_full(other) {
-                diagnostic
-                    .help
-                    .push("make room on the store's file system: `rbuild prune`, or another store with --root".into());
+                diagnostic.help.push(MAKE_ROOM.into());
             }
             diagnostic
         }
@@ -58,6 +60,9 @@ fn pointed(error: SolveError, instruction: Span, source: &Source) -> BuildError 
     diagnostic.notes.insert(0, format!("in step {}", error.label));
     BuildError::Step { diagnostic: Box::new(diagnostic), error: Box::new(error) }
 }
+
+/// What to do about a full disk.
+const MAKE_ROOM: &str = "make room on the store's file system: `rbuild prune`, or another store with --root";
 
 /// Whether a full disk is behind a failure.
 fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {

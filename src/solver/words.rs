@@ -113,14 +113,17 @@ pub fn entry_change(what: &str, old: Option<&str>, new: Option<&str>) -> String 
     }
     let pairs = [("mode", old.mode, new.mode), ("owner", old.owner, new.owner)];
     for (aspect, old, new) in pairs {
-        if old != new {
+        if old != new && ![old, new].contains(&"") {
             return format!("{what} has another {aspect}: {old} → {new}");
         }
     }
-    if old.target != new.target {
-        return format!("{what} goes to {}, went to {}", new.target, old.target);
+    match (old.target, new.target) {
+        // Only on one side its looks or its place count.
+        _ if old.mode != new.mode => format!("{what} is taken in another way"),
+        (old, new) if old == new => format!("{what} has other attributes or links"),
+        ("", _) | (_, "") => format!("{what} is taken in another way"),
+        (old, new) => format!("{what} goes to {new}, went to {old}"),
     }
-    format!("{what} has other attributes or links")
 }
 
 /// A description taken apart; see `describe` in `ops::copy::key`.
@@ -195,6 +198,7 @@ mod tests {
             (file("0600", "0:0", a, "/f"), "f has another mode: 0644 → 0600"),
             (file("0644", "1:2", a, "/f"), "f has another owner: 0:0 → 1:2"),
             (file("0644", "0:0", a, "/g"), "f goes to /g, went to /f"),
+            (file("0644", "0:0", a, ""), "f is taken in another way"),
             ("dir 0755 0:0 -> /f".to_owned(), "f was a file"),
             (format!("{} user.x={a} -> /f", old.trim_end_matches(" -> /f")), "f has other attributes or links"),
         ] {
@@ -206,6 +210,7 @@ mod tests {
             entry_change("l", Some("symlink 0:0 a -> /l"), Some("symlink 0:0 b -> /l")),
             "l points elsewhere: `a` → `b`"
         );
+        assert_eq!(entry_change("d", Some("dir -> /"), Some("dir 0755 0:0 -> /d")), "d is taken in another way");
         assert_eq!(
             entry_change("d", Some("dir 0755 0:0 tree sha256:1"), Some("dir 0755 0:0 tree sha256:2")),
             "d holds something else"

@@ -193,10 +193,9 @@ fn sieve(pick: &Pick, source: &Source<'_>, warnings: &mut Vec<String>) -> Result
     for item in pick.items() {
         let shown = || source.show(&item.path).display().to_string();
         match item.what {
-            What::Socket => {
-                if !std::mem::replace(&mut told, true) {
-                    warnings.push(format!("{} is a socket and becomes an empty file", shown()));
-                }
+            What::Socket if !told => {
+                told = true;
+                warnings.push(format!("{} is a socket and becomes an empty file", shown()));
             }
             What::Char(0, 0) => {
                 return Err(OpError::input("copy-whiteout", format!("{} is a character device 0:0", shown()))

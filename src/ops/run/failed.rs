@@ -12,6 +12,8 @@ use std::time::SystemTime;
 
 /// So many root filesystems of failed steps are kept.
 const SNAPSHOTS: usize = 3;
+/// With less room than this, in bytes, a root filesystem is not kept.
+const LITTLE_ROOM: u64 = 16 << 20;
 /// So many logs of failed steps are kept.
 const LOGS: usize = 20;
 
@@ -19,10 +21,17 @@ const LOGS: usize = 20;
 pub(super) fn keep(cx: &Cx<'_>, journal: Journal<'_>, snapshot: Snapshot) -> Kept {
     let (store, id) = (cx.store, new_id());
     let log = journal.keep(store.logs_dir().join(format!("{id}.log"))).ok();
+    let full = is_full(store);
     let clean = cx.secrets.is_empty() || is_clean(cx, &snapshot);
-    let snapshot = if clean { keep_snapshot(store, snapshot, &id).ok().map(|()| id) } else { None };
+    let snapshot = if clean && !full { keep_snapshot(store, snapshot, &id).ok().map(|()| id) } else { None };
     let _ = forget(&store.logs_dir(), LOGS).and_then(|()| forget(&store.failed_dir(), SNAPSHOTS));
-    Kept { log, snapshot }
+    Kept { log, snapshot, full }
+}
+
+/// Whether the store's file system has next to no room left: then what a failed step wrote may be what fills it, and the
+/// next build needs that room.
+fn is_full(store: &Store) -> bool {
+    rustix::fs::statvfs(store.root()).is_ok_and(|fs| fs.f_bavail.saturating_mul(fs.f_frsize) < LITTLE_ROOM)
 }
 
 fn new_id() -> String {
