@@ -5,6 +5,7 @@
 
 mod attest;
 mod bake;
+mod cache;
 mod concurrency;
 mod conformance;
 mod containers;
@@ -37,6 +38,7 @@ fn main() {
     trials.extend(lock::trials());
     trials.extend(s3::trials());
     trials.extend(attest::trials());
+    trials.extend(cache::trials());
     trials.extend(containers::trials());
     trials.extend(mounts::trials());
     trials.extend(remote::trials());

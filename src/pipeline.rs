@@ -41,6 +41,7 @@ use crate::store::{Access, Store, StoreError};
 use crate::tree::Trees;
 use output::Writer;
 use std::time::Instant;
+use targets::Around;
 
 /// What a target came to.
 #[derive(Clone, Debug)]
@@ -125,9 +126,10 @@ pub fn build(request: &BuildRequest, sink: &Sink<'_>) -> Result<Vec<BuildResult>
     let store = Store::open(&request.root, Access::Shared)?;
     let trees = Trees::new(&store);
     let contexts = Contexts::open(&store, targets::contexts(&request.targets))?;
-    let lowered = targets::lower(request, &files, &store, Some(&contexts), sink)?;
-    let snapshotter = Lazy::new(request.snapshotter);
     let imports = caching::imports(request);
+    let around = Around { contexts: Some(&contexts), imports: imports.as_ref() };
+    let lowered = targets::lower(request, &files, &store, &around, sink)?;
+    let snapshotter = Lazy::new(request.snapshotter);
     let cx = Cx {
         store: &store,
         trees: &trees,
@@ -158,6 +160,7 @@ pub fn build(request: &BuildRequest, sink: &Sink<'_>) -> Result<Vec<BuildResult>
     remembered?;
     kept?;
     caching::record(&store, &solutions)?;
+    caching::name_bases(&store, &lowered.promised)?;
     let built = Built { request, store: &store, trees: &trees, graph: &lowered.graph, solutions: &solutions, began };
     let targets = request.targets.iter().zip(lowered.images).zip(&names);
     let yielding = targets.filter(|((target, _), _)| target.yields_image);
@@ -232,7 +235,7 @@ fn keep_scene(store: &Store, request: &BuildRequest, graph: &Graph, solved: &Sol
 pub fn graph(request: &BuildRequest, sink: &Sink<'_>) -> Result<Graph, BuildError> {
     let files = targets::parse(request, sink)?;
     let store = Store::open(&request.root, Access::Shared)?;
-    Ok(targets::lower(request, &files, &store, None, &|_| {})?.graph)
+    Ok(targets::lower(request, &files, &store, &Around::default(), &|_| {})?.graph)
 }
 
 /// A warning about the host, not about the Dockerfile.

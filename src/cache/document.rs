@@ -82,11 +82,15 @@ pub struct LayerFacts {
     /// The blob of the packed index otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index_blob: Option<Descriptor>,
-    /// The layer's blob.
-    pub blob: Descriptor,
+    /// The layer's blob; none of a layer that is only known as a base image's, which its own registry has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<Descriptor>,
     /// Which encoder made the blob ([`crate::layer::encode::Encoding::way`]), if one of rbuild's did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub way: Option<String>,
+    /// Whether some build had it in a base image: then it is listed by its own diffID, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub base: bool,
     /// As of a record.
     pub used: i64,
 }
@@ -96,7 +100,7 @@ pub struct LayerFacts {
 pub struct List {
     /// Records whose keys begin as the list says.
     pub records: Vec<Record>,
-    /// Their layers; and layers without a record (those of base images) whose diffIDs begin so.
+    /// Their layers; and those of base images whose diffIDs begin so.
     pub layers: Vec<LayerFacts>,
 }
 
@@ -287,14 +291,12 @@ fn digits_for(records: usize) -> usize {
 pub fn divide(records: &BTreeMap<Digest, Record>, layers: &BTreeMap<Digest, LayerFacts>) -> BTreeMap<String, List> {
     let digits = digits_for(records.len().max(layers.len()));
     let mut wanted: BTreeMap<String, (Vec<Record>, BTreeSet<Digest>)> = BTreeMap::new();
-    let mut recorded = BTreeSet::new();
     for record in records.values() {
         let (list, needs) = wanted.entry(record.key.hex()[..digits].to_owned()).or_default();
         list.push(record.clone());
         needs.insert(record.layer);
-        recorded.insert(record.layer);
     }
-    for layer in layers.keys().filter(|layer| !recorded.contains(layer)) {
+    for (layer, _) in layers.iter().filter(|(_, facts)| facts.base) {
         wanted.entry(layer.hex()[..digits].to_owned()).or_default().1.insert(*layer);
     }
     let list = |(records, needs): (Vec<Record>, BTreeSet<Digest>)| List {
@@ -316,7 +318,8 @@ pub fn manifest(lists: Vec<Descriptor>, layers: &BTreeMap<Digest, LayerFacts>) -
     let config = Descriptor::new(CONFIG, Digest::of(CONFIG_BYTES), CONFIG_BYTES.len() as u64);
     let mut listed = lists;
     let mut seen = BTreeSet::new();
-    let blobs = layers.values().filter_map(|l| l.index_blob.as_ref()).chain(layers.values().map(|l| &l.blob));
+    let blobs =
+        layers.values().filter_map(|l| l.index_blob.as_ref()).chain(layers.values().filter_map(|l| l.blob.as_ref()));
     listed.extend(blobs.filter(|blob| seen.insert(blob.digest)).cloned());
     let mut manifest = Manifest::new(config, listed);
     manifest.media_type = Some(media::MANIFEST.to_owned());

@@ -56,6 +56,15 @@ pub struct Exporter<'e> {
     bytes: AtomicU64,
 }
 
+/// What is wanted of a layer besides its index.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wanted {
+    /// Its blob, since it is a step's.
+    blob: bool,
+    /// That it is found by its diffID, since it is a base image's.
+    base: bool,
+}
+
 /// What is known of a cache's contents.
 #[derive(Debug, Default)]
 struct Known {
@@ -98,11 +107,18 @@ impl<'e> Exporter<'e> {
                 }
             }
         }
-        let layers: BTreeSet<Digest> =
-            content.records.iter().map(|r| r.layer).chain(content.bases.iter().copied()).collect();
-        let layers: Vec<Digest> = layers.into_iter().collect();
-        let facts = parallel::try_map(WORKERS, &layers, |layer| self.facts(layer, known.layers.get(layer), today))?;
-        known.layers.extend(layers.into_iter().zip(facts));
+        let mut layers: BTreeMap<Digest, Wanted> = BTreeMap::new();
+        for record in &content.records {
+            layers.entry(record.layer).or_default().blob = true;
+        }
+        for layer in &content.bases {
+            layers.entry(*layer).or_default().base = true;
+        }
+        let layers: Vec<(Digest, Wanted)> = layers.into_iter().collect();
+        let facts = parallel::try_map(WORKERS, &layers, |(layer, wanted)| {
+            self.facts(layer, *wanted, known.layers.get(layer), today)
+        })?;
+        known.layers.extend(layers.into_iter().map(|(layer, _)| layer).zip(facts));
         trim(&mut known, today);
         self.write(&known)?;
         let (sent, bytes) = (self.sent.into_inner(), self.bytes.into_inner());
@@ -134,12 +150,21 @@ impl<'e> Exporter<'e> {
     }
 
     /// Sees to it that the place has a layer; what is to be said of it.
-    fn facts(&self, layer: &Digest, old: Option<&LayerFacts>, today: i64) -> Result<LayerFacts, CacheError> {
+    fn facts(
+        &self,
+        layer: &Digest,
+        wanted: Wanted,
+        old: Option<&LayerFacts>,
+        today: i64,
+    ) -> Result<LayerFacts, CacheError> {
+        let has = |blob: &Option<Descriptor>| blob.as_ref().map_or(Ok(true), |blob| self.place.has(blob));
+        let base = wanted.base || old.is_some_and(|old| old.base);
         if let Some(old) = old
-            && self.place.has(&old.blob)?
-            && old.index_blob.as_ref().map_or(Ok(true), |blob| self.place.has(blob))?
+            && (old.blob.is_some() || !wanted.blob)
+            && has(&old.blob)?
+            && has(&old.index_blob)?
         {
-            return Ok(LayerFacts { used: old.used.max(today), ..old.clone() });
+            return Ok(LayerFacts { base, used: old.used.max(today), ..old.clone() });
         }
         let missing = || StoreError::Missing { what: "layer", name: layer.to_string() };
         let mut info = self.store.layer(layer)?.ok_or_else(missing)?;
@@ -154,8 +179,13 @@ impl<'e> Exporter<'e> {
                 (None, Some(blob))
             }
         };
-        let (blob, way) = self.layer(layer, info.tar_size)?;
-        Ok(LayerFacts { info, index, inline, index_blob, blob, way, used: today })
+        let (blob, way) = if wanted.blob {
+            let (blob, way) = self.layer(layer, info.tar_size)?;
+            (Some(blob), way)
+        } else {
+            (None, None)
+        };
+        Ok(LayerFacts { info, index, inline, index_blob, blob, way, base, used: today })
     }
 
     /// Sees to it that the place has a layer's blob: as it came from elsewhere, as it was packed before, or packed now.
@@ -242,16 +272,11 @@ fn trim(known: &mut Known, today: i64) {
         }
     }
     let recorded: BTreeSet<Digest> = known.records.values().map(|r| r.layer).collect();
-    known.layers.retain(|layer, facts| recorded.contains(layer) || facts.used + BASES_STAY >= today);
+    known.layers.retain(|layer, facts| recorded.contains(layer) || (facts.base && facts.used + BASES_STAY >= today));
+    let mut loose: Vec<_> = known.layers.values().filter(|l| !recorded.contains(&l.info.diff_id)).collect();
+    loose.sort_by_key(|facts| (facts.used, facts.info.diff_id));
+    let excess = loose.len().saturating_sub(MAX_RECORDS);
+    let oldest: Vec<Digest> = loose[..excess].iter().map(|facts| facts.info.diff_id).collect();
+    known.layers.retain(|layer, _| !oldest.contains(layer));
     known.records.retain(|_, record| known.layers.contains_key(&record.layer));
-    let loose = |layers: &BTreeMap<Digest, LayerFacts>| {
-        let mut loose: Vec<_> =
-            layers.values().filter(|l| !recorded.contains(&l.info.diff_id)).map(|l| (l.used, l.info.diff_id)).collect();
-        loose.sort_unstable();
-        loose
-    };
-    let loose = loose(&known.layers);
-    for (_, layer) in &loose[..loose.len().saturating_sub(MAX_RECORDS)] {
-        known.layers.remove(layer);
-    }
 }

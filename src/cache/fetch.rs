@@ -6,6 +6,7 @@ use super::document::{Hashing, LayerFacts};
 use crate::base::fs::{self, Context};
 use crate::base::{Cancel, Digest};
 use crate::export::ExportError;
+use crate::image::Descriptor;
 use crate::layer::tar_in::{self, Options};
 use crate::layer::{compress, recipe, scan};
 use crate::store::Store;
@@ -18,6 +19,7 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Had<'h> {
     pub facts: &'h LayerFacts,
+    pub blob: &'h Descriptor,
     /// The cache's name.
     pub place: &'h str,
     pub cancel: &'h Cancel,
@@ -29,7 +31,7 @@ pub(super) struct Had<'h> {
 /// The blob has another digest or length than was said, its tar another diffID, its files another index; it cannot be
 /// read; the store failed.
 pub(super) fn layer(store: &Store, had: &Had<'_>, blob: &mut (dyn Read + Send)) -> Result<(), CacheError> {
-    let Had { facts, place, cancel } = *had;
+    let Had { facts, blob: expected, place, cancel } = *had;
     let info = &facts.info;
     let wrong = |reason: String| CacheError::Contents {
         place: place.to_owned(),
@@ -38,7 +40,7 @@ pub(super) fn layer(store: &Store, had: &Had<'_>, blob: &mut (dyn Read + Send)) 
     let dir = store.temp_dir()?;
     let (files, recipe) = (dir.path().join("fs"), dir.path().join("recipe"));
     fs::create_dir_all(&files)?;
-    let mut packed = Hashing::new(blob.take(facts.blob.size.saturating_add(1)));
+    let mut packed = Hashing::new(blob.take(expected.size.saturating_add(1)));
     let applied = {
         let (mut plain, _) = compress::open_compressed(&mut packed, info.tar_size).at("read", place)?;
         let options = Options::layer(Some(&recipe), cancel);
@@ -48,9 +50,9 @@ pub(super) fn layer(store: &Store, had: &Had<'_>, blob: &mut (dyn Read + Send)) 
     // What follows the end of the compressed stream belongs to the blob, too.
     io::copy(&mut packed, &mut io::sink()).at("read", place)?;
     let (digest, size) = packed.finish();
-    if (digest, size) != (facts.blob.digest, facts.blob.size) {
-        let (expected, length) = (facts.blob.digest, facts.blob.size);
-        return Err(wrong(format!("its blob is {digest} of {size} bytes and not {expected} of {length}")));
+    if (digest, size) != (expected.digest, expected.size) {
+        let Descriptor { digest: announced, size: length, .. } = expected;
+        return Err(wrong(format!("its blob is {digest} of {size} bytes and not {announced} of {length}")));
     }
     if applied.diff_id != info.diff_id || applied.tar_size != info.tar_size {
         return Err(wrong(format!("its tar is {} of {} bytes", applied.diff_id, applied.tar_size)));

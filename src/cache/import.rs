@@ -9,6 +9,7 @@ use crate::base::{Cancel, Digest};
 use crate::image::{Descriptor, Manifest};
 use crate::ops::imported::{Imported, Recalled};
 use crate::store::Store;
+use crate::store::layers::LayerInfo;
 use crate::store::promise::{Promise, Supply};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
@@ -66,6 +67,11 @@ impl Imports {
     /// What came of each cache.
     pub fn told(&self) -> Vec<Told> {
         self.caches.iter().map(|cache| cache.told()).collect()
+    }
+
+    /// What a cache says that a layer holds: its `info` and its encoded index, of one that is a base image's.
+    pub fn layer(&self, diff_id: &Digest) -> Option<(LayerInfo, Vec<u8>)> {
+        self.caches.iter().find_map(|cache| cache.layer(diff_id))
     }
 
     fn ask(&self, store: &Store, key: &Digest) -> Answer {
@@ -244,6 +250,17 @@ impl Cache {
         Some(Recalled { layer, tree, millis, ran, from: self.name.clone() })
     }
 
+    fn layer(&self, diff_id: &Digest) -> Option<(LayerInfo, Vec<u8>)> {
+        let facts = self.list(diff_id)?.layer(diff_id).filter(|facts| facts.has_index())?;
+        match facts.index(&self.name, |blob| self.open(blob)) {
+            Ok(index) => Some((facts.info.clone(), index)),
+            Err(error) => {
+                self.trouble(error.to_string());
+                None
+            }
+        }
+    }
+
     /// Sees to it that the store has a layer or a promise of it. Whether it does.
     fn provide(self: &Arc<Cache>, store: &Store, facts: &LayerFacts) -> Result<bool, CacheError> {
         let diff_id = facts.info.diff_id;
@@ -253,20 +270,21 @@ impl Cache {
         if store.layer(&diff_id)?.is_some() {
             return Ok(true);
         }
+        let Some(blob) = &facts.blob else { return Ok(false) };
         if !facts.has_index() {
             // What it holds can only be seen from itself.
-            self.fetch(store, facts)?;
+            self.fetch(store, facts, blob)?;
             return Ok(true);
         }
         let index = facts.index(&self.name, |blob| self.open(blob))?;
-        let supply = Arc::new(Layer { cache: self.clone(), facts: facts.clone() });
+        let supply = Arc::new(Layer { cache: self.clone(), facts: facts.clone(), blob: blob.clone() });
         store.promise(Promise { info: facts.info.clone(), index, supply })?;
         Ok(true)
     }
 
-    fn fetch(&self, store: &Store, facts: &LayerFacts) -> Result<(), CacheError> {
-        let mut reader = self.open(&facts.blob)?;
-        let had = Had { facts, place: &self.name, cancel: &self.cancel };
+    fn fetch(&self, store: &Store, facts: &LayerFacts, blob: &Descriptor) -> Result<(), CacheError> {
+        let mut reader = self.open(blob)?;
+        let had = Had { facts, blob, place: &self.name, cancel: &self.cancel };
         fetch::layer(store, &had, &mut reader)?;
         self.layers.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -283,11 +301,12 @@ impl Cache {
 struct Layer {
     cache: Arc<Cache>,
     facts: LayerFacts,
+    blob: Descriptor,
 }
 
 impl Supply for Layer {
     fn fetch(&self, store: &Store) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        self.cache.fetch(store, &self.facts).map_err(|error| {
+        self.cache.fetch(store, &self.facts, &self.blob).map_err(|error| {
             self.cache.ban(&self.facts.info.diff_id, &error.to_string());
             error.into()
         })

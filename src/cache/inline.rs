@@ -5,8 +5,7 @@ use super::document::{self, LayerFacts, List, PackedIndex, decode_list};
 use super::export::Content;
 use super::sign::Keys;
 use crate::base::{Digest, Hasher};
-use crate::image::manifest::media;
-use crate::image::{Descriptor, Manifest};
+use crate::image::Manifest;
 use crate::store::layers::LayerInfo;
 use crate::store::{Store, StoreError};
 use base64::Engine as _;
@@ -22,7 +21,7 @@ pub const ANNOTATION: &str = "vnd.rbuild.cache.v1";
 pub struct Carried {
     /// The image's layers: how each is packed is known only when the image is pushed, so records name them so.
     pub diff_ids: Vec<Digest>,
-    /// The packed list, base64. The blobs in it are those of the unpacked layers.
+    /// The packed list, base64, without blobs.
     pub list: String,
     /// Of [`Carried::digest`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,7 +70,7 @@ impl Carried {
         list.layers.retain_mut(|facts| {
             let at = self.diff_ids.iter().position(|diff_id| *diff_id == facts.info.diff_id);
             let Some(blob) = at.map(|at| &manifest.layers[at]) else { return false };
-            facts.blob = blob.clone();
+            facts.blob = Some(blob.clone());
             // Which encoder made it nobody says.
             facts.way = None;
             true
@@ -97,9 +96,9 @@ pub fn carry(store: &Store, content: &Content, diff_ids: Vec<Digest>, keys: &Key
             // Who wants it has the layer itself.
             PackedIndex::Blob(..) => None,
         };
-        let blob = Descriptor::new(media::LAYER, layer, info.tar_size);
         let index = Digest::of(&encoded);
-        layers.insert(layer, LayerFacts { info, index, inline, index_blob: None, blob, way: None, used: 0 });
+        let facts = LayerFacts { info, index, inline, index_blob: None, blob: None, way: None, base: false, used: 0 };
+        layers.insert(layer, facts);
         list.records.push(record.clone());
     }
     list.records.sort_by_key(|record| record.key);

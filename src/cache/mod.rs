@@ -57,3 +57,6 @@ pub enum CacheError {
         reason: String,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,8 +80,11 @@ impl Intake<'_> {
         Err(self.refused(format!("image {} lists {listed} layers and its config {diff_ids}", id.short())))
     }
 
-    /// The unpacked layer, and its blob if that is packed.
-    fn layer(&self, descriptor: &Descriptor, diff_id: &Digest) -> Result<(), ExportError> {
+    /// Stores one layer: unpacked, and its blob if that is packed.
+    ///
+    /// # Errors
+    /// The blob is not what its descriptor says, or not a layer of that diffID; the store failed.
+    pub fn layer(&self, descriptor: &Descriptor, diff_id: &Digest) -> Result<(), ExportError> {
         let Descriptor { digest, size, media_type, .. } = descriptor;
         let packing =
             descriptor.packing().ok_or_else(|| self.refused(format!("'{media_type}' is no layer that is known")))?;

@@ -5,11 +5,13 @@ mod locked;
 
 use super::inputs::{InputPolicy, open_vendored};
 use super::{BuildError, BuildRequest, layout};
-use crate::base::Cancel;
+use crate::base::{Cancel, Digest};
+use crate::cache::Imports;
 use crate::dockerfile::lower::{BaseImage, Images, NotFound};
 use crate::export::{StoredImages, images};
 use crate::image::{Platform, Reference};
 use crate::net::transfer::News;
+use crate::registry::lazy::{self, Promised};
 use crate::registry::{self, Keyring, Registries, RegistryError, Settings};
 use crate::solver::{Sink, event::Event};
 use crate::store::Store;
@@ -54,16 +56,36 @@ pub(super) struct Bases<'b> {
     sink: &'b Sink<'b>,
     began: Instant,
     asked: &'b Asked,
+    imports: Option<&'b Imports>,
 }
 
-/// Names that were pulled or tried: once in a build is enough.
+/// What was asked of registries: once in a build is enough.
 #[derive(Debug, Default)]
-pub(super) struct Asked(Mutex<HashSet<(String, Option<Platform>)>>);
+pub(super) struct Asked {
+    names: Mutex<HashSet<(String, Option<Platform>)>>,
+    promised: Mutex<Vec<(Reference, Platform, Promised)>>,
+}
 
 impl Asked {
     /// Whether nobody has asked for this name yet, or for its image for a platform; somebody has from now on.
     fn first(&self, name: &Reference, platform: Option<&Platform>) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((name.to_string(), platform.cloned()))
+        let key = (name.to_string(), platform.cloned());
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(key)
+    }
+
+    /// The manifest of an image that was promised under this name.
+    fn promised(&self, name: &Reference, platform: &Platform) -> Option<Digest> {
+        let all = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fitting = all.iter().filter(|(known, of, _)| known == name && of == platform);
+        fitting.next().map(|(_, _, promised)| promised.manifest)
+    }
+
+    /// The images that were promised and not pulled, where one alone has its name.
+    pub fn into_promised(self) -> Vec<(Reference, Promised)> {
+        let all = self.promised.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let is_alone = |name: &Reference| all.iter().filter(|(other, ..)| other == name).count() == 1;
+        let alone = all.iter().filter(|(name, ..)| is_alone(name));
+        alone.map(|(name, _, promised)| (name.clone(), promised.clone())).collect()
     }
 }
 
@@ -74,12 +96,14 @@ impl<'b> Bases<'b> {
         request: &'b BuildRequest,
         policy: &'b InputPolicy,
         asked: &'b Asked,
+        imports: Option<&'b Imports>,
         sink: &'b Sink<'b>,
     ) -> Result<Bases<'b>, BuildError> {
         let BuildRequest { pulling, cancel, .. } = request;
         let stored = StoredImages::new(store);
         let vendored = open_vendored(policy, store, cancel)?;
-        Ok(Bases { store, stored, pulling, policy, vendored, cancel, sink, began: Instant::now(), asked })
+        let began = Instant::now();
+        Ok(Bases { store, stored, pulling, policy, vendored, cancel, sink, began, asked, imports })
     }
 
     fn tell(&self, name: &str, news: News) {
@@ -87,11 +111,35 @@ impl<'b> Bases<'b> {
         (self.sink)(Event::Exchange { name: name.to_owned(), news, at });
     }
 
-    fn pull(&self, name: &Reference, platform: &Platform) -> Result<(), RegistryError> {
+    /// A stored image by its manifest.
+    fn found(
+        &self,
+        reference: &str,
+        name: Reference,
+        manifest: Digest,
+        platform: &Platform,
+    ) -> Result<BaseImage, NotFound> {
+        let pinned = Reference { digest: Some(manifest), ..name };
+        let found = self.stored.find(&pinned.to_string(), platform)?;
+        Ok(BaseImage { reference: reference.to_owned(), ..found })
+    }
+
+    /// Gets an image, or its documents alone where a cache knows what its layers hold; what it is named by then: the
+    /// manifest of one that was promised.
+    fn pull(&self, name: &Reference, platform: &Platform) -> Result<Option<Digest>, RegistryError> {
         let Pulling { settings, keyring, .. } = self.pulling;
         let watch = |name: &str, news: News| self.tell(name, news);
         let registries = Registries { settings, keyring, watch: &watch, cancel: self.cancel };
-        registry::pull(self.store, name, &platform.into(), &registries).map(drop)
+        if let Some(imports) = self.imports {
+            let knows = |diff_id: &Digest| imports.layer(diff_id);
+            if let Some(promised) = lazy::promise(self.store, name, platform, &registries, &knows)? {
+                let manifest = promised.manifest;
+                let mut all = self.asked.promised.lock().unwrap_or_else(PoisonError::into_inner);
+                all.push((name.clone(), platform.clone(), promised));
+                return Ok(Some(manifest));
+            }
+        }
+        registry::pull(self.store, name, &platform.into(), &registries).map(|_| None)
     }
 }
 
@@ -111,12 +159,13 @@ impl Images for Bases<'_> {
         if stored.is_err()
             && let Some(manifest) = self.take_vendored(&name, None, platform)?
         {
-            let pinned = Reference { digest: Some(manifest), ..name };
-            let found = self.stored.find(&pinned.to_string(), platform);
-            return found.map(|found| BaseImage { reference: reference.to_owned(), ..found });
+            return self.found(reference, name, manifest, platform);
         }
         if self.policy.offline {
             return stored.map_err(|missing| self.offline(reference, missing));
+        }
+        if let Some(manifest) = self.asked.promised(&name, platform) {
+            return self.found(reference, name, manifest, platform);
         }
         let pinned = name.digest.is_some();
         let wanted = match self.pulling.when {
@@ -134,7 +183,8 @@ impl Images for Bases<'_> {
             return stored;
         }
         match self.pull(&name, platform) {
-            Ok(()) => self.stored.find(reference, platform),
+            Ok(Some(manifest)) => self.found(reference, name, manifest, platform),
+            Ok(None) => self.stored.find(reference, platform),
             Err(error) if self.pulling.when == Pull::Newer && stored.is_ok() && error.is_network() => {
                 self.tell(&name.familiar(), News::Said { text: format!("using what is stored: {error}") });
                 stored

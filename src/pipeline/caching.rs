@@ -8,11 +8,13 @@ use crate::cache::spec::{self, Mode, Reach, To};
 use crate::cache::{Content, Exporter, Imports, Keys, inline};
 use crate::diag::{Diagnostic, Severity};
 use crate::dockerfile::lower::Template;
+use crate::export::images;
 use crate::graph::{Graph, Op, StepId};
-use crate::image::Manifest;
+use crate::image::{Manifest, Reference};
 use crate::ops::Cx;
+use crate::registry::lazy::Promised;
 use crate::solver::event::Event;
-use crate::solver::{self, Options, Solution, Solved};
+use crate::solver::{self, Options, Solution, SolveError, Solved};
 use crate::store::{Store, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -63,18 +65,32 @@ pub(super) fn solve(
         let cx = Cx { cancel: &stop, ..*cx };
         let solved = solver::solve(graph, &cx, options, began, sink);
         let Some(imports) = imports else { return solved };
+        let mut failed = None;
         if let Ok(solutions) = &solved.result {
             let results = graph.targets.iter().map(|target| &solutions[target.index()].rootfs);
             let layers: BTreeSet<Digest> = results.flat_map(|rootfs| &rootfs.layers).copied().collect();
-            // What fails here is noted with the promise.
-            let _ = fetch(cx.store, &layers, began, sink);
+            failed = fetch(cx.store, &layers, began, sink).err();
         }
-        if cx.store.take_broken().is_empty() || interrupt.is_set() {
+        let broken = cx.store.take_broken();
+        // A layer of a base image comes from nowhere else.
+        let lost = graph.steps.iter().find(|step| match &step.op {
+            Op::Image(image) => broken.iter().any(|l| image.layers.contains(l) && !is_here(cx.store, l)),
+            _ => false,
+        });
+        if let (Some(step), Some(error)) = (lost, failed) {
+            let error = SolveError { step: step.id, label: step.label.clone(), error: Box::new(error.into()) };
+            return Solved { result: Err(error), ..solved };
+        }
+        if broken.is_empty() || lost.is_some() || interrupt.is_set() {
             return solved;
         }
         cx.trees.forget_promised();
         imports.forget();
     }
+}
+
+fn is_here(store: &Store, layer: &Digest) -> bool {
+    matches!(store.held_layer(layer), Ok(Some(_)))
 }
 
 fn fetch(store: &Store, layers: &BTreeSet<Digest>, began: Instant, sink: &solver::Sink<'_>) -> Result<(), StoreError> {
@@ -89,9 +105,21 @@ fn fetch(store: &Store, layers: &BTreeSet<Digest>, began: Instant, sink: &solver
 /// Keeps the records of steps that came from a cache and whose layers the store has now.
 pub(super) fn record(store: &Store, solutions: &[Solution]) -> Result<(), StoreError> {
     for record in solutions.iter().filter_map(|solution| solution.unrecorded.as_ref()) {
-        let held = record.layer.is_some_and(|layer| matches!(store.held_layer(&layer), Ok(Some(_))));
-        if held {
+        if record.layer.is_some_and(|layer| is_here(store, &layer)) {
             store.put_step(record)?;
+        }
+    }
+    Ok(())
+}
+
+/// Names the images that were promised and whose layers are all here now, as if they had been pulled.
+pub(super) fn name_bases(store: &Store, promised: &[(Reference, Promised)]) -> Result<(), BuildError> {
+    for (name, Promised { manifest, layers }) in promised {
+        if layers.iter().all(|layer| is_here(store, layer)) {
+            match name.digest {
+                Some(_) => images::pin(store, manifest, name)?,
+                None => images::tag(store, manifest, name)?,
+            };
         }
     }
     Ok(())

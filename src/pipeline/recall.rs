@@ -1,6 +1,6 @@
 //! What is remembered of builds, and what that says of the next: the record of a project's last build, `why` and `plan`.
 
-use super::targets::{self, Lowered};
+use super::targets::{self, Around, Lowered};
 use super::{BuildError, BuildRequest, Target, failure};
 use crate::ops::context::Contexts;
 use crate::ops::{Cx, OpError};
@@ -63,7 +63,7 @@ pub fn plan(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<Plan, Bui
     let store = Store::open(&request.root, Access::Shared)?;
     let trees = Trees::new(&store);
     let contexts = Contexts::open(&store, targets::contexts(&request.targets))?;
-    let lowered = targets::lower(request, &files, &store, None, &|_| {})?;
+    let lowered = targets::lower(request, &files, &store, &Around::default(), &|_| {})?;
     let snapshotter = Lazy::new(request.snapshotter);
     let cx = Cx {
         store: &store,

@@ -2,13 +2,15 @@
 //! alike is one step.
 
 use super::{BuildError, BuildRequest, Origin, Target, bases, inputs, warn};
+use crate::cache::Imports;
 use crate::diag::{Diagnostic, Source};
 use crate::dockerfile::check::{Depth, check};
 use crate::dockerfile::lower::{self, ContextTarget, NamedContext, Template};
 use crate::dockerfile::{self, Dockerfile};
 use crate::graph::{ContextId, Graph, StepId};
-use crate::image::Platform;
+use crate::image::{Platform, Reference};
 use crate::ops::context::{ContextSpec, Contexts, LocalContext};
+use crate::registry::lazy::Promised;
 use crate::solver;
 use crate::store::Store;
 use std::collections::HashSet;
@@ -22,6 +24,17 @@ pub(super) struct Lowered {
     pub images: Vec<Vec<Template>>,
     /// For each step the file it stands in: that of the first target that has it.
     sources: Vec<Source>,
+    /// Images whose layers may not be here: they are named when they are.
+    pub promised: Vec<(Reference, Promised)>,
+}
+
+/// What is around the targets.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Around<'a> {
+    /// What [`contexts`] says, opened; without, checks that ask what is ignored find nothing.
+    pub contexts: Option<&'a Contexts>,
+    /// Caches that may know what the layers of base images hold.
+    pub imports: Option<&'a Imports>,
 }
 
 impl Lowered {
@@ -65,21 +78,22 @@ pub(super) fn contexts(targets: &[Target]) -> Vec<ContextSpec> {
 }
 
 /// Lowers the targets one after the other into one graph, and passes on what the build checks find in their files.
-/// `contexts`: what [`contexts`] says, opened; without, checks that ask what is ignored find nothing.
 pub(super) fn lower(
     request: &BuildRequest,
     files: &[Dockerfile],
     store: &Store,
-    contexts: Option<&Contexts>,
+    around: &Around<'_>,
     sink: &solver::Sink<'_>,
 ) -> Result<Lowered, BuildError> {
+    let Around { contexts, imports } = *around;
     let specs = self::contexts(&request.targets);
     let asked = bases::Asked::default();
     let mut graph = Graph { contexts: specs.iter().map(|spec| spec.name.clone()).collect(), ..Graph::default() };
-    let mut lowered = Lowered { graph: Graph::default(), images: Vec::new(), sources: Vec::new() };
+    let mut lowered =
+        Lowered { graph: Graph::default(), images: Vec::new(), sources: Vec::new(), promised: Vec::new() };
     let mut told = Told::default();
     for (target, file) in request.targets.iter().zip(files) {
-        let images = bases::Bases::new(store, request, &target.inputs, &asked, sink)?;
+        let images = bases::Bases::new(store, request, &target.inputs, &asked, imports, sink)?;
         let mut variants = Vec::new();
         for platform in target.all_platforms() {
             let options = lower::Options {
@@ -114,6 +128,7 @@ pub(super) fn lower(
     }
     graph.targets = lowered.images.iter().flatten().map(|image| image.root).collect();
     lowered.graph = graph;
+    lowered.promised = asked.into_promised();
     Ok(lowered)
 }
 

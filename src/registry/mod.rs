@@ -12,6 +12,7 @@ mod client;
 pub mod credentials;
 mod download;
 mod error;
+pub mod lazy;
 pub mod peek;
 pub mod pull;
 pub mod push;

@@ -114,10 +114,10 @@ impl Store {
 
     /// The encoded index of a layer.
     pub fn layer_index(&self, diff_id: &Digest) -> Result<Vec<u8>, StoreError> {
-        if let Some(index) = self.promised_index(diff_id) {
-            return Ok(index);
+        if self.held_layer(diff_id)?.is_none() {
+            let missing = || StoreError::Missing { what: "layer", name: diff_id.to_string() };
+            return self.promised_index(diff_id).ok_or_else(missing);
         }
-        self.need_layer(diff_id)?;
         let path = self.layer_dir(diff_id).join(INDEX);
         fs::read_if_exists(&path)?
             .ok_or_else(|| StoreError::Damaged { path: self.layer_dir(diff_id), reason: "it has no index".into() })

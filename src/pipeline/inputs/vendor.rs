@@ -44,7 +44,7 @@ pub fn vendor(
     };
     let store = Store::open(&request.root, Access::Shared)?;
     let asked = Asked::default();
-    let bases = Bases::new(&store, request, &target.inputs, &asked, sink)?;
+    let bases = Bases::new(&store, request, &target.inputs, &asked, None, sink)?;
     let gathered = gather(file, target, &bases, stages);
     if request.cancel.is_set() {
         return Err(BuildError::Interrupted);
