@@ -11,6 +11,7 @@ pub fn trials() -> Vec<Trial> {
     let images = [Need::Busybox, Need::Sandbox, Need::Registry];
     vec![
         env::trial("lock/a-base-image-moves-in-its-registry", &images, images_move),
+        env::trial("lock/an-index-is-locked-for-all-platforms", &[Need::Registry], platforms),
         env::trial("lock/a-file-changes-on-its-server", &[], files_change),
         env::trial("lock/a-branch-moves", &[Need::Git], branches_move),
         env::trial("lock/what-is-offline-and-not-here-is-named", &[], offline),
@@ -115,6 +116,35 @@ fn images_move() -> Result<(), Failed> {
     // Without a lock file the vendor directory says what the names are.
     let fresh = another(&place)?;
     same("without a lock file", id(&fresh, &["--offline", "--no-lock", "--vendor", &vendor])?, built)
+}
+
+fn platforms() -> Result<(), Failed> {
+    let maker = Place::new();
+    let registry = Registry::start(&maker, "}")?;
+    let base = format!("{}/base:1", registry.name);
+    maker.write("Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /arch\n");
+    maker.write("amd64", "a");
+    maker.write("arm64", "b");
+    maker.ok(&["build", "-q", "--platform", "linux/amd64,linux/arm64", "-t", &base, "."])?;
+    maker.ok(&["push", &base])?;
+
+    let place = Place::new();
+    place.write("Dockerfile", format!("FROM {base}\nLABEL a=b\n"));
+    place.ok(&["lock"])?;
+    let lock = std::fs::read_to_string(place.work().join("rbuild.lock"))?;
+    contains(&lock, "\"linux/amd64\" = \"sha256:")?;
+    contains(&lock, "\"linux/arm64\" = \"sha256:")?;
+    let vendor = place.path().join("vendored").display().to_string();
+    let both = ["--platform", "linux/amd64,linux/arm64"];
+    contains(&place.ok(&[&["vendor"][..], &both, &[&vendor]].concat())?, "2 images")?;
+    let built = ["linux/amd64", "linux/arm64"].map(|platform| id(&place, &["--locked", "--platform", platform]));
+    drop(registry);
+    for (platform, built) in ["linux/amd64", "linux/arm64"].into_iter().zip(built) {
+        let fresh = another(&place)?;
+        let flags = ["--offline", "--vendor", &vendor, "--platform", platform];
+        same(platform, id(&fresh, &flags)?, built?)?;
+    }
+    Ok(())
 }
 
 fn files_change() -> Result<(), Failed> {

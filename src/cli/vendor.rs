@@ -13,8 +13,8 @@ use std::path::{Component, Path, PathBuf};
 
 /// What follows the options.
 pub const HELP: &str = "\
-Collects the images (for this platform), files and commits that a Dockerfile names, as its lock file
-has them, in an OCI image layout. A machine without a network builds the same image from it. A lock
+Collects the images (for --platform), files and commits that a Dockerfile names, as its lock file has
+them, in an OCI image layout. A machine without a network builds the same image from it. A lock
 file that is missing or incomplete is written; a directory beneath the lock file's own is noted in
 it, and found by later builds. See docs/lock.md.
 

@@ -7,7 +7,6 @@ use crate::dockerfile::lower::{self, BaseImage, Images, NotFound, Options};
 use crate::graph::{Op, Remote};
 use crate::image::Platform;
 use crate::pipeline::{Target, options};
-use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 /// Of which stages.
@@ -23,8 +22,8 @@ pub enum Stages {
 /// What is named.
 #[derive(Clone, Debug, Default)]
 pub struct Gathered {
-    /// Images, as the Dockerfile and the command line write them.
-    pub images: BTreeSet<String>,
+    /// Images, as the Dockerfile and the command line write them, and for which platform, each once.
+    pub images: Vec<(String, Platform)>,
     /// Files and commits, in the order of the Dockerfile, each once, with the instruction that names it.
     pub remotes: Vec<(Remote, Span)>,
 }
@@ -64,12 +63,16 @@ pub fn gather(
 /// Remembers which images are asked for.
 struct Noted<'n> {
     images: &'n dyn Images,
-    names: Mutex<BTreeSet<String>>,
+    names: Mutex<Vec<(String, Platform)>>,
 }
 
 impl Images for Noted<'_> {
     fn find(&self, reference: &str, platform: &Platform) -> Result<BaseImage, NotFound> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(reference.to_owned());
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if !names.iter().any(|(name, of)| name == reference && of == platform) {
+            names.push((reference.to_owned(), platform.clone()));
+        }
+        drop(names);
         self.images.find(reference, platform)
     }
 }

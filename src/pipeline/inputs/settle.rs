@@ -220,7 +220,7 @@ fn unused(target: &Target, file: &Dockerfile, mut used: BTreeSet<Name>) -> Optio
     used.extend(policy.context.as_ref().map(name_of));
     let gathered = super::gather(file, target, &Assumed, super::Stages::All).ok()?;
     used.extend(gathered.remotes.iter().map(|(remote, _)| name_of(remote)));
-    let names = gathered.images.iter().filter_map(|text| text.parse::<Reference>().ok());
+    let names = gathered.images.iter().filter_map(|(text, _)| text.parse::<Reference>().ok());
     used.extend(names.map(|name| Name::Image(name.to_string())));
     let idle: Vec<String> =
         lock.entries().into_keys().filter(|name| !used.contains(name)).map(|name| name.to_string()).collect();

@@ -4,7 +4,7 @@ use super::{InputPolicy, Stages, gather, plain};
 use crate::dockerfile::lower::Images as _;
 use crate::export::images;
 use crate::graph::{HttpSource, Remote};
-use crate::image::{Platform, Reference};
+use crate::image::Reference;
 use crate::ops::OpError;
 use crate::ops::remote::Fetcher;
 use crate::pipeline::bases::{Asked, Bases};
@@ -26,7 +26,7 @@ pub struct Collected {
 }
 
 /// Puts all inputs of the Dockerfile of a request's one target, as its lock file names them, into a directory, from which another machine
-/// builds without a network. What the store lacks is pulled and fetched; of images that for this platform is taken.
+/// builds without a network. What the store lacks is pulled and fetched; of images those for the target's platforms are taken.
 /// `further` as for [`super::update`].
 ///
 /// # Errors
@@ -52,11 +52,9 @@ pub fn vendor(
     let gathered = gathered.map_err(BuildError::Dockerfile)?;
     let mut collected = Collected::default();
     let mut items = Vec::new();
-    for text in &gathered.images {
+    for (text, platform) in &gathered.images {
         // Found a moment ago.
-        let (Ok(name), Ok(base)) = (text.parse::<Reference>(), bases.find(text, &Platform::default())) else {
-            continue;
-        };
+        let (Ok(name), Ok(base)) = (text.parse::<Reference>(), bases.find(text, platform)) else { continue };
         let digest = target.inputs.image(&name).map_or(base.manifest, |entry| entry.digest);
         items.push(Item::Image { name, digest, image: images::read(&store, &base.manifest)?.into() });
         collected.images += 1;
