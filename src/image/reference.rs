@@ -12,6 +12,8 @@ use std::str::FromStr;
 pub const DEFAULT_REGISTRY: &str = "docker.io";
 /// The namespace of docker.io names that have none.
 const OFFICIAL: &str = "library/";
+/// A repository of this name with a tag would look like an image ID.
+const ALGORITHM: &str = "sha256";
 /// The longest repository path a registry has to accept, in bytes.
 const MAX_REPOSITORY: usize = 255;
 /// The longest tag, in bytes.
@@ -55,7 +57,7 @@ impl Reference {
         if self.registry != DEFAULT_REGISTRY {
             out.insert(0, '/');
             out.insert_str(0, &self.registry);
-        } else if out.split_once('/').is_some_and(|(first, _)| looks_like_host(first)) {
+        } else if out == ALGORITHM || out.split_once('/').is_some_and(|(first, _)| looks_like_host(first)) {
             out.insert_str(0, "docker.io/");
         }
         self.push_suffix(&mut out);
@@ -263,6 +265,7 @@ mod tests {
             ("[::1]:5000/app", "[::1]:5000/app:latest", "[::1]:5000/app:latest"),
             ("ghcr.io/a/b_c__d--e.f:V1_x", "ghcr.io/a/b_c__d--e.f:V1_x", "ghcr.io/a/b_c__d--e.f:V1_x"),
             ("docker.io/a.b/c", "docker.io/a.b/c:latest", "docker.io/a.b/c:latest"),
+            ("sha256", "docker.io/library/sha256:latest", "docker.io/sha256:latest"),
             (&pinned, &pinned_full, &pinned),
             (&both, &both, &both),
         ];
