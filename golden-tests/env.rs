@@ -36,6 +36,8 @@ pub enum Need {
     Git,
     /// Debian's docker-registry, openssl and htpasswd.
     Registry,
+    /// skopeo.
+    Skopeo,
     /// A server that is compatible with S3: moto's.
     S3,
 }
@@ -65,6 +67,7 @@ impl Need {
             }
             Need::S3 => (!runs(Command::new(moto()).arg("--help")))
                 .then(|| "no moto_server (pip install 'moto[server]')".into()),
+            Need::Skopeo => (!runs(Command::new("skopeo").arg("--version"))).then(|| "no skopeo".into()),
             Need::Curl => (!runs(Command::new("curl").arg("--version"))).then(|| "no curl".into()),
         }
     }

@@ -3,16 +3,17 @@
 //! a test's; whoever changes any of them changes [`Encoding::way`] too.
 //!
 //! gzip: one member (RFC 1952) of blocks of 1 MiB, each compressed apart with the 32 KiB before it as dictionary and
-//! ended on a byte boundary, as pigz does. zstd: one frame, by the library's own workers, whose jobs are of fixed size.
+//! ended on a byte boundary, as pigz does; pieces that do not pack are stored as they are ([`deflate`]). zstd: one frame, by the library's own workers, whose jobs are of fixed size.
 
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+mod deflate;
+
+use deflate::{WINDOW, deflate};
+use flate2::{Compression, Crc};
 use rayon::prelude::*;
 use std::io::{self, Write};
 
 /// Bytes of the tar in one gzip block.
 const BLOCK: usize = 1 << 20;
-/// How far back deflate can point.
-const WINDOW: usize = 32 << 10;
 /// What gzip's own default level is.
 const GZIP_LEVEL: i32 = 6;
 /// The default of zstd(1).
@@ -39,7 +40,7 @@ impl Encoding {
     /// Encoder and version: the same of it gives the same bytes.
     pub fn way(self) -> &'static str {
         match self {
-            Encoding::Gzip => "gzip-1",
+            Encoding::Gzip => "gzip-2",
             Encoding::Zstd => "zstd-1",
         }
     }
@@ -169,7 +170,10 @@ impl<W: Write> Gzip<W> {
         let pending = &self.pending;
         let blocks = starts.par_iter().map(|&start| {
             let dictionary = &pending[start.saturating_sub(WINDOW)..start];
-            deflate(&pending[start..pending.len().min(start + BLOCK)], dictionary, self.level)
+            let block = &pending[start..pending.len().min(start + BLOCK)];
+            let mut crc = Crc::new();
+            crc.update(block);
+            Ok((deflate(block, dictionary, self.level)?, crc))
         });
         for (bytes, crc) in blocks.collect::<io::Result<Vec<_>>>()? {
             self.crc.combine(&crc);
@@ -203,28 +207,6 @@ impl<W: Write> Write for Gzip<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// One block as raw deflate that ends on a byte boundary, and its checksum. A fresh state each: a used one may give other
-/// bytes.
-fn deflate(block: &[u8], dictionary: &[u8], level: Compression) -> io::Result<(Vec<u8>, Crc)> {
-    let mut crc = Crc::new();
-    crc.update(block);
-    let mut state = Compress::new(level, false);
-    if !dictionary.is_empty() {
-        state.set_dictionary(dictionary).map_err(io::Error::other)?;
-    }
-    let mut out = Vec::with_capacity(block.len() / 2 + 1024);
-    loop {
-        let read = usize::try_from(state.total_in()).unwrap_or(usize::MAX);
-        let status = state.compress_vec(&block[read..], &mut out, FlushCompress::Sync).map_err(io::Error::other)?;
-        let done = state.total_in() == block.len() as u64 && out.len() < out.capacity();
-        match status {
-            Status::Ok | Status::BufError if done => return Ok((out, crc)),
-            Status::StreamEnd => return Err(io::Error::other("deflate ended early")),
-            _ => out.reserve(out.capacity().max(1024)),
-        }
     }
 }
 
