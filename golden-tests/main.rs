@@ -15,6 +15,7 @@ mod examples;
 mod fuzz;
 mod lock;
 mod mounts;
+mod platforms;
 mod registry;
 mod remote;
 mod s3;
@@ -41,6 +42,7 @@ fn main() {
     trials.extend(cache::trials());
     trials.extend(containers::trials());
     trials.extend(mounts::trials());
+    trials.extend(platforms::trials());
     trials.extend(remote::trials());
     trials.extend(concurrency::trials());
     trials.extend(conformance::trials());

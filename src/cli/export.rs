@@ -1,9 +1,10 @@
 //! `rbuild export`.
 
-use super::Session;
 use super::failure::Failure;
+use super::{Session, values};
 use crate::export::output::Output;
 use crate::export::{images, rootfs};
+use crate::image::Platform;
 use crate::store::Access;
 use crate::ui::report;
 use clap::Args;
@@ -21,6 +22,11 @@ pub struct ExportArgs {
     #[arg(value_name = "IMAGE")]
     image: String,
 
+    /// Of an index the image for this platform [default: this machine's]
+    #[arg(long, value_name = "PLATFORM", value_parser = values::platform)]
+    #[arg(env = "DOCKER_DEFAULT_PLATFORM", hide_env_values = true)]
+    platform: Option<Platform>,
+
     /// The tar to write, or a directory (one that is there, or a path that ends with `/`); `-` or none: standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -29,7 +35,7 @@ pub struct ExportArgs {
 /// Writes an image's root filesystem.
 pub fn run(args: &ExportArgs, session: &Session) -> Result<(), Failure> {
     let store = session.open_store(Access::Shared)?;
-    let image = images::resolve(&store, &args.image)?;
+    let image = images::resolve_for(&store, &args.image, &args.platform.clone().unwrap_or_default())?;
     let layers = &image.config.rootfs.diff_ids;
     let cancel = session.watch();
     let Some(directory) = args.output.as_deref().filter(|path| is_directory(path)) else {

@@ -302,7 +302,9 @@ impl From<ExportError> for Failure {
             | ExportError::Ambiguous { .. }
             | ExportError::Change { .. }
             | ExportError::Terminal => Failure::new(Code::Usage, error),
-            ExportError::NotFound { .. } => Failure::new(Code::NotFound, error),
+            ExportError::NotFound { .. } | ExportError::Platform { .. } | ExportError::Unlisted { .. } => {
+                Failure::new(Code::NotFound, error)
+            }
             ExportError::Document { .. } | ExportError::Inconsistent { .. } | ExportError::LayerMissing { .. } => {
                 Failure::new(Code::Store, error)
             }

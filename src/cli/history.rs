@@ -1,10 +1,11 @@
 //! `rbuild history`.
 
 use super::failure::Failure;
-use super::{Session, listing};
+use super::{Session, listing, values};
 use crate::base::clock;
 use crate::export::inspect::HistoryRow;
 use crate::export::{images, inspect};
+use crate::image::Platform;
 use crate::store::Access;
 use crate::ui::table::{Table, ago, size};
 use crate::ui::template::Template;
@@ -28,6 +29,11 @@ pub struct HistoryArgs {
     #[arg(value_name = "IMAGE")]
     image: String,
 
+    /// Of an index the image for this platform [default: this machine's]
+    #[arg(long, value_name = "PLATFORM", value_parser = values::platform)]
+    #[arg(env = "DOCKER_DEFAULT_PLATFORM", hide_env_values = true)]
+    platform: Option<Platform>,
+
     /// Only the layers' IDs
     #[arg(short, long)]
     quiet: bool,
@@ -44,7 +50,10 @@ pub struct HistoryArgs {
 /// Lists an image's history, newest first.
 pub fn run(args: &HistoryArgs, session: &Session) -> Result<(), Failure> {
     let store = session.open_store(Access::Shared)?;
-    let rows = inspect::history(&store, &images::resolve(&store, &args.image)?)?;
+    let rows = inspect::history(
+        &store,
+        &images::resolve_for(&store, &args.image, &args.platform.clone().unwrap_or_default())?,
+    )?;
     let now = clock::now();
     if args.quiet {
         rows.iter().try_for_each(|row| out::line(&layer(args, row)))?;

@@ -1,7 +1,7 @@
 //! `rbuild inspect`.
 
 use super::failure::Failure;
-use super::{Session, listing};
+use super::{Session, listing, values};
 use crate::attest::{Statement, summary};
 use crate::export::{images, inspect, referrers};
 use crate::image::{Platform, Reference};
@@ -25,6 +25,11 @@ pub struct InspectArgs {
     /// Names, image IDs or prefixes of IDs
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
+
+    /// Of an index the image for this platform [default: this machine's]
+    #[arg(long, value_name = "PLATFORM", value_parser = values::platform)]
+    #[arg(env = "DOCKER_DEFAULT_PLATFORM", hide_env_values = true)]
+    platform: Option<Platform>,
 
     /// `json` (on one line) or a template such as '{{.Id}}'
     #[arg(short, long, value_name = "FORMAT", value_parser = listing::template)]
@@ -51,7 +56,8 @@ pub fn run(args: &InspectArgs, session: &Session) -> Result<(), Failure> {
     let store = session.open_store(Access::Shared)?;
     let mut documents = Vec::with_capacity(args.images.len());
     for text in &args.images {
-        documents.push(inspect::inspect(&store, &images::resolve(&store, text)?)?);
+        let platform = args.platform.clone().unwrap_or_default();
+        documents.push(inspect::inspect(&store, &images::resolve_for(&store, text, &platform)?)?);
     }
     match &args.format {
         Some(template) => listing::print(template, documents),
@@ -66,7 +72,7 @@ fn attestations(args: &InspectArgs, session: &Session) -> Result<(), Failure> {
     let cancel = session.watch();
     let mut statements = Vec::new();
     for text in &args.images {
-        let artifacts = match images::resolve(&store, text) {
+        let artifacts = match images::resolve_for(&store, text, &args.platform.clone().unwrap_or_default()) {
             Ok(image) if !args.remote => referrers::of(&store, &image.manifest_digest)?,
             Err(error) if !args.remote && !error.is_not_found() => return Err(error.into()),
             // What is no name is not in a registry either.
@@ -74,7 +80,8 @@ fn attestations(args: &InspectArgs, session: &Session) -> Result<(), Failure> {
             _ => {
                 let (settings, keyring) = (&session.config.registries(), &Keyring::from_environment());
                 let registries = Registries { settings, keyring, watch: &|_, _| {}, cancel: &cancel };
-                registry::attestations(&text.parse()?, &Platform::default(), &registries)?.artifacts
+                registry::attestations(&text.parse()?, &args.platform.clone().unwrap_or_default(), &registries)?
+                    .artifacts
             }
         };
         for artifact in &artifacts {

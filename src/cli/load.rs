@@ -1,7 +1,7 @@
 //! `rbuild load`.
 
-use super::Session;
 use super::failure::Failure;
+use super::{Session, values};
 use crate::export::load::{Input, load};
 use crate::image::Platform;
 use crate::image::Reference;
@@ -30,6 +30,10 @@ pub struct LoadArgs {
     #[arg(long, value_name = "NAME[:TAG]")]
     name: Option<String>,
 
+    /// Of an index only the image for this platform [default: all that the archive holds]
+    #[arg(long, value_name = "PLATFORM", value_parser = values::platform)]
+    platform: Option<Platform>,
+
     /// Print only the image IDs
     #[arg(short, long)]
     quiet: bool,
@@ -50,16 +54,16 @@ pub fn run(args: &LoadArgs, session: &Session) -> Result<(), Failure> {
         Some(path) => Input::Path(path),
         None => Input::Stream(&mut stdin),
     };
-    for image in load(&store, input, name.as_ref(), &Platform::default(), &cancel)? {
+    for image in load(&store, input, name.as_ref(), args.platform.as_ref(), &cancel)? {
         if args.quiet {
-            out::line(&image.id.to_string())?;
+            out::line(&image.index.unwrap_or(image.id).to_string())?;
             continue;
         }
         for name in &image.names {
             out::line(&format!("Loaded image: {}", name.familiar()))?;
         }
         if image.names.is_empty() {
-            out::line(&format!("Loaded image ID: {}", image.id))?;
+            out::line(&format!("Loaded image ID: {}", image.index.unwrap_or(image.id)))?;
         }
     }
     Ok(())

@@ -25,6 +25,7 @@ mod inputs;
 mod inspect;
 mod interrupt;
 mod listing;
+mod lists;
 mod load;
 mod lock;
 mod login;
@@ -129,6 +130,8 @@ enum Command {
     Tag(tag::TagArgs),
     /// Remove images, or names of images
     Rmi(rmi::RmiArgs),
+    /// Make and change indexes: names for images of several platforms
+    Manifest(lists::ManifestListArgs),
     /// Pull images from registries
     Pull(pull::PullArgs),
     /// Push an image to a registry
@@ -316,6 +319,7 @@ fn dispatch(cli: Cli, guessed: bool, cancel: Cancel) -> Result<u8, Failure> {
         Command::History(args) => history::run(args, &session)?,
         Command::Tag(args) => tag::run(args, &session)?,
         Command::Rmi(args) => rmi::run(args, &session)?,
+        Command::Manifest(args) => lists::run(args, &session)?,
         Command::Pull(args) => pull::run(args, &session)?,
         Command::Push(args) => push::run(args, &session)?,
         Command::Login(args) => login::login(args, &session)?,

@@ -94,7 +94,7 @@ pub fn run(args: &PushArgs, session: &Session) -> Result<(), Failure> {
     let store = session.open_store(Access::Shared)?;
     let cancel = session.watch();
     let (root, _) = images::resolve_root(&store, &args.image)?;
-    let chosen = index::chosen(&store, &root, &args.platforms)?;
+    let chosen = index::chosen(&store, &root, &args.platforms).map_err(|error| error.of_image(&args.image))?;
     let (settings, keyring) = (session.config.registries(), Keyring::from_environment());
     let packing = args.packing()?;
     let progress = Progress::of_exchanges(args.quiet);

@@ -7,6 +7,8 @@ use crate::base::fs;
 use crate::container::{self, RunOptions, Volume};
 use crate::export::images;
 use crate::graph::Network;
+use crate::image::Platform;
+use crate::sandbox::emulation;
 use crate::snapshot::{self, Choice, Lazy};
 use crate::store::Access;
 use crate::tree::Trees;
@@ -90,6 +92,11 @@ pub struct RunArgs {
     #[arg(long, value_enum, value_name = "KIND")]
     snapshotter: Option<Choice>,
 
+    /// Of an index the image for this platform [default: this machine's]
+    #[arg(long, value_name = "PLATFORM", value_parser = values::platform)]
+    #[arg(env = "DOCKER_DEFAULT_PLATFORM", hide_env_values = true)]
+    platform: Option<Platform>,
+
     /// A name, an image ID or a prefix of one
     #[arg(value_name = "IMAGE")]
     image: String,
@@ -112,7 +119,8 @@ fn start(args: &RunArgs, session: &Session) -> Result<u8, Failure> {
     session.enter_to_write()?;
     let options = args.options(session)?;
     let store = session.open_store(Access::Shared)?;
-    let image = images::resolve(&store, &args.image)?;
+    let image = images::resolve_for(&store, &args.image, &args.platform.clone().unwrap_or_default())?;
+    emulation::check(&image.config.for_platform())?;
     let trees = Trees::new(&store);
     let rootfs = images::rootfs(&trees, &image.config)?;
     let choice = args.snapshotter.or(session.config.snapshotter).unwrap_or_default();

@@ -115,6 +115,16 @@ pub enum ExportError {
         /// The platforms that are not.
         missing: Vec<String>,
     },
+    /// An index does not list an image.
+    #[error("'{image}' is not in {index}")]
+    Unlisted {
+        /// As asked for.
+        image: String,
+        /// The index's name.
+        index: String,
+        /// For which platforms it lists images.
+        listed: Vec<String>,
+    },
     /// A layer of an image is not in the store.
     #[error("layer {layer} of image {image} is not in the store")]
     LayerMissing {
@@ -128,7 +138,16 @@ pub enum ExportError {
 impl ExportError {
     /// Whether something that was named is not there (exit code 4).
     pub fn is_not_found(&self) -> bool {
-        matches!(self, ExportError::NotFound { .. } | ExportError::Platform { .. })
+        matches!(self, ExportError::NotFound { .. } | ExportError::Platform { .. } | ExportError::Unlisted { .. })
+    }
+
+    /// The same, where it tells of an image by its digest and the user by this name.
+    #[must_use]
+    pub fn of_image(mut self, name: &str) -> ExportError {
+        if let ExportError::Platform { image, .. } | ExportError::Partial { image, .. } = &mut self {
+            name.clone_into(image);
+        }
+        self
     }
 
     /// What the user could do about it.
@@ -142,6 +161,9 @@ impl ExportError {
                 let choose = stored.first().map(|one| format!("choose another: --platform {one}"));
                 let pull = missing.contains(wanted).then(|| format!("get it: `rbuild pull --platform {wanted} NAME`"));
                 choose.into_iter().chain(pull).collect()
+            }
+            ExportError::Unlisted { listed, .. } if !listed.is_empty() => {
+                vec![format!("it lists {}", listed.join(", "))]
             }
             ExportError::Partial { .. } => vec![
                 "get the rest: `rbuild pull --all-platforms NAME`".to_owned(),

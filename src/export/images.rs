@@ -168,13 +168,7 @@ pub fn resolve(store: &Store, text: &str) -> Result<Image, ExportError> {
 /// As [`resolve`].
 pub fn resolve_for(store: &Store, text: &str, platform: &Platform) -> Result<Image, ExportError> {
     let (found, names) = resolve_root(store, text)?;
-    let named = |error| match error {
-        ExportError::Platform { wanted, stored, missing, .. } => {
-            ExportError::Platform { image: text.to_owned(), wanted, stored, missing }
-        }
-        other => other,
-    };
-    Ok(Image { names, ..read_for(store, &found, platform).map_err(named)? })
+    Ok(Image { names, ..read_for(store, &found, platform).map_err(|error| error.of_image(text))? })
 }
 
 /// Finds as [`resolve`] does, an index whole: the digest of a manifest or an index, and its names.

@@ -40,7 +40,8 @@ pub enum Input<'r> {
 
 /// Loads every image of an archive and gives them with their names, which are taken from any image that had them. An
 /// image without a name is kept by its ID. With `name` (the archive must then hold one image) that name is given
-/// instead of those in the archive. Of an index of several platforms the image for `platform` is taken.
+/// instead of those in the archive. Of an index of several platforms the image for `platform` is taken; without, all that
+/// the archive holds, and the names lead to the index.
 ///
 /// # Errors
 /// The archive is none, exceeds a limit, or contradicts itself; the store failed; the work was called off. Images that
@@ -49,7 +50,7 @@ pub fn load(
     store: &Store,
     input: Input<'_>,
     name: Option<&Reference>,
-    platform: &Platform,
+    platform: Option<&Platform>,
     cancel: &Cancel,
 ) -> Result<Vec<Image>, ExportError> {
     let tmp = store.temp_dir()?;
@@ -57,7 +58,8 @@ pub fn load(
         Input::Path(path) => Archive::open(path, tmp.path(), cancel)?,
         Input::Stream(reader) => Archive::from_stream(reader, Path::new("standard input"), tmp.path(), cancel)?,
     };
-    let loader = Loader { store, archive, platform, cancel };
+    let (host, whole) = (Platform::default(), platform.is_none());
+    let loader = Loader { store, archive, platform: platform.unwrap_or(&host), whole, cancel };
     let mut found = match loader.archive.get("index.json")? {
         Some(index) => loader.find_oci(&index)?,
         None => match loader.archive.get("manifest.json")? {
@@ -84,6 +86,8 @@ struct Candidate {
     names: Vec<Reference>,
     /// What is said of it.
     said: Vec<Artifact>,
+    /// Of an index: it as it came, and its images.
+    parts: Option<(Vec<u8>, Vec<Candidate>)>,
 }
 
 /// An entry of docker's `manifest.json`.
@@ -101,6 +105,8 @@ struct Loader<'l> {
     store: &'l Store,
     archive: Archive,
     platform: &'l Platform,
+    /// Indexes are taken whole.
+    whole: bool,
     cancel: &'l Cancel,
 }
 
@@ -160,6 +166,11 @@ impl Loader<'_> {
         let mut said = Vec::new();
         for descriptor in self.for_platform(&index.manifests) {
             let names = index_names(descriptor)?;
+            if let Some(index) = self.index(descriptor, &mut tags)? {
+                order.push(descriptor.digest);
+                found.entry(descriptor.digest).or_insert(index).names.extend(names);
+                continue;
+            }
             let Some(descriptor) = self.manifest_of(descriptor.clone(), 0)? else { continue };
             if let Some(known) = found.get_mut(&descriptor.digest) {
                 known.names.extend(names);
@@ -179,8 +190,10 @@ impl Loader<'_> {
             names.extend(tags.remove(&manifest.config.digest).unwrap_or_default());
             let manifest = Some((manifest, bytes));
             order.push(descriptor.digest);
-            found
-                .insert(descriptor.digest, Candidate { manifest, config, layers: Vec::new(), names, said: Vec::new() });
+            found.insert(
+                descriptor.digest,
+                Candidate { manifest, config, layers: Vec::new(), names, said: Vec::new(), parts: None },
+            );
             if order.len() > MAX_IMAGES {
                 return Err(self.refused(&format!("it holds more than {MAX_IMAGES} images")));
             }
@@ -190,6 +203,32 @@ impl Loader<'_> {
         }
         said::assign(self, said, &mut found)?;
         Ok(order.iter().filter_map(|digest| found.remove(digest)).collect())
+    }
+
+    /// An index that is to be taken whole: one of several images that are in the archive.
+    fn index(
+        &self,
+        descriptor: &Descriptor,
+        tags: &mut BTreeMap<Digest, Vec<Reference>>,
+    ) -> Result<Option<Candidate>, ExportError> {
+        if !self.whole || !descriptor.is_index() {
+            return Ok(None);
+        }
+        let bytes = self.pinned(descriptor)?;
+        let index = ImageIndex::from_bytes(&bytes).map_err(self.invalid(&blob_name(&descriptor.digest)))?;
+        let mut parts = Vec::new();
+        for (listed, _) in index.images().filter(|(listed, _)| listed.is_manifest()) {
+            if self.archive.get(&blob_name(&listed.digest))?.is_some() {
+                parts.push(self.candidate(listed)?);
+            }
+        }
+        if !(2..=MAX_IMAGES).contains(&parts.len()) {
+            return Ok(None);
+        }
+        let ids = parts.iter().map(|part| Digest::of(&part.config));
+        let names = ids.filter_map(|id| tags.remove(&id)).flatten().collect();
+        let parts = Some((bytes, parts));
+        Ok(Some(Candidate { manifest: None, config: Vec::new(), layers: Vec::new(), names, said: Vec::new(), parts }))
     }
 
     /// The manifest that a descriptor of the index leads to; `None` for what is no image (an attestation).
@@ -250,12 +289,40 @@ impl Loader<'_> {
             }
             let names = parse_names(entry.repo_tags.iter().flatten())?;
             let layers = entry.layers.unwrap_or_default();
-            found.push(Candidate { manifest: None, config, layers, names, said: Vec::new() });
+            found.push(Candidate { manifest: None, config, layers, names, said: Vec::new(), parts: None });
         }
         Ok(found)
     }
 
     fn store_image(&self, candidate: &Candidate) -> Result<Image, ExportError> {
+        let mut parts = Vec::new();
+        let digest = match &candidate.parts {
+            Some((index, images)) => {
+                for part in images {
+                    parts.push(self.store_one(part)?);
+                }
+                self.store.put_blob(index)?
+            }
+            None => self.store_one(candidate)?,
+        };
+        for name in &candidate.names {
+            images::tag(self.store, &digest, name)?;
+        }
+        images::keep(self.store, &digest)?;
+        // An index need not hold an image for this host.
+        let shown = images::read(self.store, &digest).or_else(|error| match parts.first() {
+            Some(first) => images::read(self.store, first),
+            None => Err(error),
+        });
+        let mut image = Image { index: candidate.parts.is_some().then_some(digest), ..shown? };
+        image.names.clone_from(&candidate.names);
+        image.names.sort();
+        image.names.dedup();
+        Ok(image)
+    }
+
+    /// The documents, layers and attestations of one image; the digest of its manifest.
+    fn store_one(&self, candidate: &Candidate) -> Result<Digest, ExportError> {
         let intake = Intake { store: self.store, blobs: self, cancel: self.cancel };
         let digest = match &candidate.manifest {
             Some((manifest, bytes)) => intake.image(manifest, bytes, &candidate.config)?,
@@ -264,15 +331,7 @@ impl Loader<'_> {
         for artifact in &candidate.said {
             referrers::attach(self.store, artifact)?;
         }
-        for name in &candidate.names {
-            images::tag(self.store, &digest, name)?;
-        }
-        images::keep(self.store, &digest)?;
-        let mut image = images::read(self.store, &digest)?;
-        image.names.clone_from(&candidate.names);
-        image.names.sort();
-        image.names.dedup();
-        Ok(image)
+        Ok(digest)
     }
 
     /// An image of a docker archive, with a manifest of our own; its digest.

@@ -14,6 +14,7 @@ pub mod index;
 pub mod inspect;
 pub mod intake;
 pub mod layers;
+pub mod listing;
 pub mod load;
 pub mod merge;
 pub mod output;

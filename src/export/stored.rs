@@ -39,6 +39,7 @@ impl<'s> StoredImages<'s> {
 impl Images for StoredImages<'_> {
     fn find(&self, reference: &str, platform: &Platform) -> Result<BaseImage, NotFound> {
         self.read(reference, platform).map_err(|error| {
+            let error = error.of_image(reference);
             // A text that is no name and fits no ID is told why it is no name.
             if let (true, Err(invalid)) = (error.is_not_found(), reference.parse::<Reference>()) {
                 return NotFound { reason: invalid.to_string(), ..NotFound::default() };

@@ -1,7 +1,7 @@
 //! The image configuration (OCI image-spec "Image Configuration", with docker's extensions Healthcheck, OnBuild,
 //! Shell, ArgsEscaped, which everyone reads).
 
-use super::{DocumentError, canonical, null_is_default, parse};
+use super::{DocumentError, Platform, canonical, null_is_default, parse};
 use crate::base::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -185,6 +185,14 @@ impl ImageConfig {
             self.extra.remove(field);
         }
         self
+    }
+
+    /// What its programs are for; this host, if it does not say.
+    pub fn for_platform(&self) -> Platform {
+        match (self.os.as_str(), self.architecture.as_str()) {
+            ("", _) | (_, "") => Platform::default(),
+            (os, arch) => Platform::new(os, arch, self.variant.as_deref().unwrap_or_default()),
+        }
     }
 
     /// `os/arch[/variant]`, for people.

@@ -205,6 +205,5 @@ impl Images for Bases<'_> {
 /// Whether a stored image is one whose programs run on `platform`.
 fn fits(stored: &Result<BaseImage, NotFound>, platform: &Platform) -> bool {
     let Ok(BaseImage { config, .. }) = stored else { return false };
-    let is = Platform::new(&config.os, &config.architecture, config.variant.as_deref().unwrap_or_default());
-    config.architecture.is_empty() || platform.accepted().contains(&is)
+    config.architecture.is_empty() || platform.accepted().contains(&config.for_platform())
 }

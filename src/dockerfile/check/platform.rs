@@ -62,8 +62,7 @@ pub fn invalid_base_image_platform(subject: &Subject<'_>) -> Vec<Diagnostic> {
         if image.config.os.is_empty() || image.config.architecture.is_empty() {
             continue;
         }
-        let variant = image.config.variant.as_deref().unwrap_or_default();
-        let has = Platform::new(&image.config.os, &image.config.architecture, variant);
+        let has = image.config.for_platform();
         if (&has.os, &has.arch) != (&wanted.os, &wanted.arch) {
             let message = format!("base image `{}` is for {has}, and {wanted} is wanted", word.value);
             found.push(subject.finding(message, word.span).help(format!("use an image for {wanted}")));

@@ -62,13 +62,13 @@ impl State {
             config.architecture.clone_from(&platform.arch);
         }
         // What the image says of itself counts: it may have been taken for want of a better one.
-        State::with(root, platform_of(&config), config, base_history)
+        State::with(root, config.for_platform(), config, base_history)
     }
 
     /// `FROM` another target of the same build: all that it is, as if its file went on here.
     pub fn target(target: &Template) -> State {
         let state =
-            State::with(target.root, platform_of(&target.config), target.config.clone(), target.base_history.clone());
+            State::with(target.root, target.config.for_platform(), target.config.clone(), target.base_history.clone());
         State { history: target.history.clone(), ..state }
     }
 
@@ -152,8 +152,4 @@ impl State {
         self.root = step;
         self.history.push(HistoryItem { created_by, step: Some(step) });
     }
-}
-
-fn platform_of(config: &ImageConfig) -> Platform {
-    Platform::new(&config.os, &config.architecture, config.variant.as_deref().unwrap_or_default())
 }

@@ -30,7 +30,7 @@ pub fn load_one(
     cancel: &Cancel,
 ) -> Result<Image, ExportError> {
     let tmp = store.temp_dir()?;
-    let loader = Loader { store, archive: Archive::open(dir, tmp.path(), cancel)?, platform, cancel };
+    let loader = Loader { store, archive: Archive::open(dir, tmp.path(), cancel)?, platform, whole: false, cancel };
     let none = || loader.refused("what is meant there is no image");
     let descriptor = loader.manifest_of(loader.pick(pick)?, 0)?.ok_or_else(none)?;
     loader.store_image(&loader.candidate(&descriptor)?)
@@ -81,7 +81,7 @@ impl Loader<'_> {
     }
 
     /// The documents of the image that a manifest's descriptor names; without names.
-    fn candidate(&self, descriptor: &Descriptor) -> Result<Candidate, ExportError> {
+    pub(super) fn candidate(&self, descriptor: &Descriptor) -> Result<Candidate, ExportError> {
         let bytes = self.pinned(descriptor)?;
         let manifest = Manifest::from_bytes(&bytes).map_err(self.invalid(&blob_name(&descriptor.digest)))?;
         let config = self.pinned(&manifest.config)?;
@@ -91,6 +91,7 @@ impl Loader<'_> {
             layers: Vec::new(),
             names: Vec::new(),
             said: Vec::new(),
+            parts: None,
         })
     }
 }

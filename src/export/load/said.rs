@@ -17,8 +17,8 @@ pub(super) fn assign(
         return Err(loader.refused(&format!("it holds more than {MAX_REFERRERS} attestations")));
     }
     for (manifest, bytes) in manifests {
-        let subject = manifest.subject().and_then(|subject| candidates.get_mut(&subject.digest));
-        if let Some(candidate) = subject {
+        let subject = manifest.subject().map(|subject| subject.digest);
+        if let Some(candidate) = subject.and_then(|subject| find(candidates, &subject)) {
             if let Some(reason) = refusal(&manifest) {
                 return Err(loader.refused(&format!("it holds {reason}")));
             }
@@ -27,4 +27,14 @@ pub(super) fn assign(
         }
     }
     Ok(())
+}
+
+/// The image with this manifest, alone or in an index.
+fn find<'c>(candidates: &'c mut BTreeMap<Digest, Candidate>, manifest: &Digest) -> Option<&'c mut Candidate> {
+    if candidates.contains_key(manifest) {
+        return candidates.get_mut(manifest);
+    }
+    let parts = candidates.values_mut().filter_map(|candidate| candidate.parts.as_mut()).flat_map(|(_, parts)| parts);
+    let is = |part: &&mut Candidate| part.manifest.as_ref().is_some_and(|(_, bytes)| Digest::of(bytes) == *manifest);
+    parts.into_iter().find(is)
 }

@@ -42,7 +42,7 @@ fn tar(members: &Members) -> Vec<u8> {
 
 fn load_bytes(test: &TestStore, mut bytes: &[u8]) -> Result<Vec<Image>, ExportError> {
     let platform = Platform { os: "linux".into(), arch: "amd64".into(), variant: String::new() };
-    load(&test.store, Input::Stream(&mut bytes), None, &platform, &Cancel::new())
+    load(&test.store, Input::Stream(&mut bytes), None, Some(&platform), &Cancel::new())
 }
 
 fn put(members: &mut Members, bytes: Vec<u8>) -> Digest {
@@ -245,7 +245,7 @@ fn a_name_may_be_given_and_an_image_without_one_is_kept() {
     assert!(images::resolve(&test.store, &images[0].id.short()).is_ok());
     let name: Reference = "given:2".parse().unwrap();
     let platform = Platform::default();
-    load(&test.store, Input::Stream(&mut &bytes[..]), Some(&name), &platform, &Cancel::new()).unwrap();
+    load(&test.store, Input::Stream(&mut &bytes[..]), Some(&name), Some(&platform), &Cancel::new()).unwrap();
     assert_eq!(images::resolve(&test.store, "given:2").unwrap().id, images[0].id);
 }
 
