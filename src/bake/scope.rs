@@ -273,6 +273,9 @@ impl Names for Scope<'_> {
 
     fn call(&mut self, name: &str, site: &Site, arguments: Vec<Value>) -> Result<Value> {
         let Some(block) = self.functions.get(name).copied() else {
+            if (name, &arguments[..]) == ("timestamp", &[]) {
+                return self.now(site);
+            }
             let Some(function) = functions::find(name) else { return Err(self.no_function(name, site)) };
             return function.call(&arguments).map_err(|why| site.error("bake-call", why).into());
         };
@@ -301,6 +304,17 @@ impl Names for Scope<'_> {
 }
 
 impl Scope<'_> {
+    /// The date of the build, if it has one: that of the clock would make every build another.
+    fn now(&self, site: &Site) -> Result<Value> {
+        const EPOCH: &str = "SOURCE_DATE_EPOCH";
+        let moment = self.environment.get(EPOCH).and_then(|text| functions::moment(text.parse().ok()?));
+        moment.map(Value::from).ok_or_else(|| {
+            let fault =
+                site.error("bake-call", format!("`timestamp` gives the date of the build, and {EPOCH} is not set"));
+            fault.help(format!("for the time of day: {EPOCH}=$(date +%s) rbuild bake …")).into()
+        })
+    }
+
     fn no_function(&self, name: &str, site: &Site) -> Fault {
         let fault = site.error("bake-unknown-function", format!("there is no function `{name}`"));
         if let Some(why) = functions::refused(name) {

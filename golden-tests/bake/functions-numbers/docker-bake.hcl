@@ -27,6 +27,8 @@ target "default" {
     less     = lessthan(2, 1)
     lesseq   = lessthanorequalto(1, 1)
     can      = can(parseint("x", 10))
+    formatdate = formatdate("YYYY-MM-DD'T'hh:mm:ssZ EEE MMM D h:m:s AA", "2024-02-03T04:05:06Z")
+    timeadd  = timeadd("2024-02-03T04:05:06Z", "1h30m")
     try      = try(parseint("x", 10), "fallback")
     convert  = convert("5", number) + 1
     big      = 123456789 * 1000

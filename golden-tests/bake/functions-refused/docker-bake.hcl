@@ -1,1 +1,1 @@
-target "default" { args = { A = md5("a") } }
+target "default" { args = { A = uuidv4() } }

@@ -5,6 +5,8 @@ use crate::bake::value::Value;
 use crate::base::text::csv as csv_fields;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use md5::Md5;
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
 
 pub const FUNCTIONS: &[Function] = &[
@@ -20,8 +22,11 @@ pub const FUNCTIONS: &[Function] = &[
         Ok(json.into())
     }),
     function("jsonencode", 1, 1, |a| Ok(a[0].json().into())),
+    function("md5", 1, 1, |a| Ok(hex::encode(Md5::digest(text(a, 0)?)).into())),
+    function("sha1", 1, 1, |a| Ok(hex::encode(Sha1::digest(text(a, 0)?)).into())),
     function("sha256", 1, 1, |a| Ok(hex::encode(Sha256::digest(text(a, 0)?)).into())),
     function("sha512", 1, 1, |a| Ok(hex::encode(Sha512::digest(text(a, 0)?)).into())),
+    function("uuidv5", 2, 2, |a| uuid(&text(a, 0)?, &text(a, 1)?)),
     function("urlencode", 1, 1, |a| Ok(urlencode(&text(a, 0)?).into())),
 ];
 
@@ -36,6 +41,25 @@ fn urlencode(subject: &str) -> String {
         }
     }
     out
+}
+
+/// A UUID made of a name (RFC 9562, version 5) within one of the RFC's spaces, or within another UUID.
+fn uuid(space: &str, name: &str) -> Outcome {
+    let space = match space {
+        "dns" => "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+        "url" => "6ba7b811-9dad-11d1-80b4-00c04fd430c8",
+        "oid" => "6ba7b812-9dad-11d1-80b4-00c04fd430c8",
+        "x500" => "6ba7b814-9dad-11d1-80b4-00c04fd430c8",
+        other => other,
+    };
+    let bytes = hex::decode(space.replace('-', "")).ok().filter(|bytes| bytes.len() == 16);
+    let bytes = bytes.ok_or_else(|| format!("'{space}' is no space of names (dns, url, oid, x500, or a UUID)"))?;
+    let mut id = Sha1::new().chain_update(bytes).chain_update(name).finalize().to_vec();
+    id.truncate(16);
+    id[6] = id[6] & 0x0f | 0x50;
+    id[8] = id[8] & 0x3f | 0x80;
+    let hex = hex::encode(id);
+    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-").into())
 }
 
 /// Rows as maps, named by the first. A field holds no line end.

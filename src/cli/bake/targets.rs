@@ -204,11 +204,7 @@ fn words(target: &Target) -> Vec<(&'static str, Vec<String>)> {
     let listed = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
     let contexts = target.contexts.iter().filter(|(_, value)| !value.starts_with("target:"));
     let network = target.network.clone().filter(|network| !matches!(network.as_str(), "" | "default"));
-    // The image is in the store anyway, which is all that these ask for.
-    let is_kept = |output: &bake::Entry| {
-        output.kind() == "cacheonly" || (output.kind() == "docker" && output.get("dest").is_none())
-    };
-    let outputs: Vec<bake::Entry> = target.output.iter().flatten().filter(|output| !is_kept(output)).cloned().collect();
+    let outputs: Vec<bake::Entry> = target.output.iter().flatten().filter_map(output).collect();
     let insecure = target.entitlements.iter().filter(|right| *right == "security.insecure").cloned();
     let flag = |name: &str, set: Option<bool>| if set == Some(true) { vec![format!("--{name}")] } else { Vec::new() };
     vec![
@@ -233,6 +229,19 @@ fn words(target: &Target) -> Vec<(&'static str, Vec<String>)> {
         ("no-cache", flag("no-cache", target.no_cache)),
         ("pull", flag("pull=always", target.pull)),
     ]
+}
+
+/// An output as `rbuild build` has it. The image is in the store anyway, which is all that docker's own asks for, but for a
+/// name.
+fn output(entry: &bake::Entry) -> Option<bake::Entry> {
+    match entry.kind() {
+        "cacheonly" => None,
+        "docker" if entry.get("dest").is_none() => {
+            let name = entry.get("name")?;
+            Some(bake::Entry::of([("type", "image"), ("name", name)]))
+        }
+        _ => Some(entry.clone()),
+    }
 }
 
 /// Puts a target to those that are there. What a build has once for all its targets must not be at odds.
