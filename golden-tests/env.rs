@@ -32,6 +32,8 @@ pub enum Need {
     Debian,
     /// curl.
     Curl,
+    /// OpenSSH's agent and tools for keys.
+    Ssh,
     /// git with its daemon.
     Git,
     /// Debian's docker-registry, openssl and htpasswd.
@@ -58,6 +60,12 @@ impl Need {
                 (!works).then(|| "neither root nor newuidmap with a subordinate id range (package uidmap)".into())
             }
             Need::Debian => (!runs(Command::new("mmdebstrap").arg("--version"))).then(|| "no mmdebstrap".into()),
+            Need::Ssh => {
+                let found = ["ssh-agent", "ssh-add", "ssh-keygen"]
+                    .iter()
+                    .all(|program| Path::new("/usr/bin").join(program).exists());
+                (!found).then(|| "no ssh-agent, ssh-add or ssh-keygen (package openssh-client)".into())
+            }
             Need::Git => (!runs(Command::new("git").arg("--version"))).then(|| "no git".into()),
             Need::Registry => {
                 let works = runs(Command::new("docker-registry").arg("--version"))

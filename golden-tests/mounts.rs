@@ -3,7 +3,7 @@
 use crate::env::{Need, Place, check, contains, same, trial};
 use libtest_mimic::{Failed, Trial};
 use std::os::unix::net::UnixListener;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// All of them.
@@ -12,6 +12,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("mounts/no-mount-point-is-left", NEEDS, no_stubs),
         trial("mounts/ssh-agent", NEEDS, agent),
+        trial("mounts/ssh-keys", &[NEEDS, &[Need::Ssh]].concat(), keys),
         trial("mounts/cache-shared-by-two-builds", NEEDS, || two_builds("shared")),
         trial("mounts/cache-private-by-two-builds", NEEDS, || two_builds("private")),
         trial("mounts/cache-locked-by-two-builds", NEEDS, || two_builds("locked")),
@@ -75,10 +76,36 @@ fn agent() -> Result<(), Failed> {
     place.write("Dockerfile", "FROM busybox\nRUN --mount=type=ssh,id=none,required true\n");
     let missing = build(&["--ssh", "default"])?;
     same("exit code", missing.status.code(), Some(4))?;
-    contains(&String::from_utf8_lossy(&missing.stderr), "give it with --ssh none=SOCKET")?;
-    place.write("socket", "");
-    contains(&place.fails(2, &["build", "--ssh", "default=socket", "."])?, "no socket of an agent")?;
+    contains(&String::from_utf8_lossy(&missing.stderr), "give it with --ssh none=SOCKET or --ssh none=KEYFILE")?;
+    contains(&place.fails(4, &["build", "--ssh", "default=nothing", "."])?, "nothing")?;
     contains(&place.fails(2, &["build", "--ssh", "default", "."])?, "SSH_AUTH_SOCK is not set")
+}
+
+/// Key files are served by an agent that ends with the build.
+fn keys() -> Result<(), Failed> {
+    let place = Place::new();
+    place.busybox()?;
+    let keygen = |name: &str, passphrase: &str| {
+        let mut command = Command::new("ssh-keygen");
+        command.args(["-q", "-t", "ed25519", "-N", passphrase, "-C", name, "-f", name]);
+        check(&["ssh-keygen"], &command.current_dir(place.work()).output()?)
+    };
+    keygen("one", "")?;
+    keygen("two", "")?;
+    keygen("locked", "secret")?;
+    place.write(
+        "Dockerfile",
+        "FROM busybox\n\
+         COPY --from=host --with-libs /usr/bin/ssh-add /bin/ssh-add\n\
+         RUN --mount=type=ssh ssh-add -L | cut -d ' ' -f 3 > /keys\n\
+         RUN --mount=type=ssh,id=other ssh-add -L | cut -d ' ' -f 3 > /other\n",
+    );
+    let build = ["build", "-q", "--build-context", "host=/", "--ssh", "default=one,two", "--ssh", "other=two"];
+    place.ok(&[&build[..], &["-o", "out", "."]].concat())?;
+    same("keys of default", std::fs::read_to_string(place.work().join("out/keys"))?.as_str(), "one\ntwo\n")?;
+    same("keys of other", std::fs::read_to_string(place.work().join("out/other"))?.as_str(), "two\n")?;
+    contains(&place.fails(2, &["build", "--ssh", "default=locked", "."])?, "ssh-add does not take")?;
+    contains(&place.fails(2, &["build", "--ssh", "default=Dockerfile", "."])?, "ssh-add does not take")
 }
 
 fn start(place: &Place, directory: &str, script: &str) -> Result<Child, Failed> {

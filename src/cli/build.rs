@@ -58,8 +58,8 @@ pub struct BuildArgs {
     #[arg(long = "secret", value_name = "SECRET", value_parser = SecretArg::parse)]
     pub secrets: Vec<SecretArg>,
 
-    /// An ssh agent for RUN --mount=type=ssh: `default` (SSH_AUTH_SOCK), ID, or ID=SOCKET
-    #[arg(long = "ssh", value_name = "ID[=SOCKET]", value_parser = SshArg::parse)]
+    /// An ssh agent for RUN --mount=type=ssh: `default` (SSH_AUTH_SOCK), ID, ID=SOCKET or ID=KEYFILE
+    #[arg(long = "ssh", value_name = "ID[=SOCKET|KEY]", value_parser = SshArg::parse)]
     pub ssh: Vec<SshArg>,
 
     /// Allow what is refused otherwise: security.insecure (RUN --security=insecure), secret-in-layer
@@ -255,7 +255,7 @@ impl BuildArgs {
         let mut request = session.request(vec![target])?;
         request.secrets = secrets;
         for agent in &self.ssh {
-            request.run.ssh.insert(agent.id.clone(), agent.socket()?);
+            request.run.ssh.insert(agent.id.clone(), agent.agent()?);
         }
         request.run.retry = self.retry.unwrap_or_default();
         request.run.timeout = self.timeout;

@@ -51,8 +51,8 @@ pub struct ShellArgs {
     #[arg(long = "secret", value_name = "SECRET", value_parser = SecretArg::parse)]
     secrets: Vec<SecretArg>,
 
-    /// An ssh agent for the step's mounts: `default` (SSH_AUTH_SOCK), ID, or ID=SOCKET
-    #[arg(long = "ssh", value_name = "ID[=SOCKET]", value_parser = SshArg::parse)]
+    /// An ssh agent for the step's mounts: `default` (SSH_AUTH_SOCK), ID, ID=SOCKET or ID=KEYFILE
+    #[arg(long = "ssh", value_name = "ID[=SOCKET|KEY]", value_parser = SshArg::parse)]
     ssh: Vec<SshArg>,
 
     /// How its writable root is made [default: auto]
@@ -92,7 +92,7 @@ impl ShellArgs {
         }
         let mut run = Policy::default();
         for agent in &self.ssh {
-            run.ssh.insert(agent.id.clone(), agent.socket()?);
+            run.ssh.insert(agent.id.clone(), agent.agent()?);
         }
         Ok(ShellOptions {
             wanted,

@@ -188,7 +188,7 @@ pub struct RunOp {
     pub security: Security,
     /// What the caller of the build sets for every step.
     #[serde(default)]
-    pub surroundings: Surroundings,
+    pub surroundings: Box<Surroundings>,
     /// `--retry`: how many more times a process that failed is started, each time on a clean snapshot. `None`: as the
     /// build says. No part of the key.
     pub retry: Option<u32>,

@@ -1,7 +1,10 @@
 //! What a build is entrusted with beside secrets: ssh agents, rights.
 
+use crate::base::IoError;
 use crate::base::fs::Context;
 use crate::cli::failure::Failure;
+use crate::ops::run::Agent;
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
 /// `--allow`: what a build may do only when its caller says so. The first two are BuildKit's words.
@@ -18,7 +21,7 @@ pub enum Right {
     SecretInLayer,
 }
 
-/// `--ssh default|ID[=SOCKET]`. Without a socket: the one that SSH_AUTH_SOCK names.
+/// `--ssh default|ID[=SOCKET|=KEY,…]`. Alone: the agent that SSH_AUTH_SOCK names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshArg {
     /// What `RUN --mount=type=ssh,id=…` asks for.
@@ -35,14 +38,13 @@ impl SshArg {
             None => (text, None),
         };
         if id.is_empty() || path == Some("") {
-            return Err("expected ID or ID=SOCKET, as in default or github=/run/agent.sock".into());
+            return Err("expected ID, ID=SOCKET or ID=KEYFILE, as in default or github=deploy_key".into());
         }
         Ok(SshArg { id: id.to_owned(), path: path.map(PathBuf::from) })
     }
 
-    /// The agent's socket, which has to be there.
-    pub fn socket(&self) -> Result<PathBuf, Failure> {
-        use std::os::unix::fs::FileTypeExt;
+    /// The agent: the one behind a socket, or one of our own for files that are keys.
+    pub fn agent(&self) -> Result<Agent, Failure> {
         let path = match &self.path {
             Some(path) => path.clone(),
             None => std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(PathBuf::from).ok_or_else(
@@ -53,12 +55,24 @@ impl SshArg {
             )?,
         };
         let absolute = std::path::absolute(&path).at("find", &path)?;
-        let metadata = std::fs::metadata(&absolute).at("look at", &absolute)?;
-        if !metadata.file_type().is_socket() {
-            return Err(Failure::usage(format!("--ssh {}: {} is no socket of an agent", self.id, path.display()))
-                .help("give the key to an agent with ssh-add, and name the agent's socket"));
+        if std::fs::metadata(&absolute).is_ok_and(|metadata| metadata.file_type().is_socket()) {
+            return Ok(Agent::at(absolute));
         }
-        Ok(absolute)
+        let keys = match absolute.to_str() {
+            // As docker: several keys, if it is not one file of that name.
+            Some(text) if !absolute.exists() => text.split(',').map(PathBuf::from).collect(),
+            _ => vec![absolute],
+        };
+        let keys = keys.iter().map(|key| {
+            let key = std::path::absolute(key).at("find", key)?;
+            std::fs::metadata(&key).at("look at", &key)?;
+            Ok(key)
+        });
+        let keys = keys.collect::<Result<Vec<PathBuf>, IoError>>()?;
+        Agent::with_keys(keys).map_err(|error| {
+            Failure::usage(format!("--ssh {}: {error}", self.id))
+                .help("or give the key to an agent with ssh-add, and name the agent's socket: --ssh ID=SOCKET")
+        })
     }
 }
 

@@ -35,7 +35,7 @@ impl Walk<'_> {
             script: None,
             mounts: Vec::new(),
             security: Security::Sandbox,
-            surroundings: self.surroundings(),
+            surroundings: Box::new(self.surroundings()),
             retry: None,
             timeout: None,
         };

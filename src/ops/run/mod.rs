@@ -4,6 +4,7 @@
 //! security mode, platform, and for each mount what it shows (bind: content; cache: name; secret and ssh: id, never
 //! content). How often a failed process is tried again and how long it may take is no part of it.
 
+mod agent;
 mod cache;
 mod failed;
 mod mounts;
@@ -11,6 +12,7 @@ mod process;
 mod ssh;
 mod staging;
 
+pub use agent::{Agent, AgentError};
 pub use process::Output;
 
 use super::key::Preimage;
@@ -25,7 +27,6 @@ use process::{End, Journal, execute};
 use staging::Scope;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// The host name that a step sees where the caller gives none; BuildKit's, since some packages write it into their configuration.
@@ -43,8 +44,8 @@ const SHM_SIZE: u64 = 64 << 20;
 /// What the caller of a build decides about its RUNs. No part of any key.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// Sockets of ssh agents by id, for `--mount=type=ssh`.
-    pub ssh: BTreeMap<String, PathBuf>,
+    /// The ssh agents by id, for `--mount=type=ssh`.
+    pub ssh: BTreeMap<String, Agent>,
     /// How many more times a failed process is started, where RUN does not say.
     pub retry: u32,
     /// How long a process may take, where RUN does not say.

@@ -157,7 +157,7 @@ impl Mounted<'_> {
         let Some(agent) = cx.run.ssh.get(id) else {
             return if *required { Err(missing_agent(id)) } else { Ok(()) };
         };
-        let forward = Forward::new(cx.store, agent, *mode, *uid, *gid)?;
+        let forward = Forward::new(cx.store, agent.socket(), *mode, *uid, *gid)?;
         self.mounts.push(Mount::Bind { source: forward.socket.clone(), target: target.clone(), readonly: false });
         if self.forwards.is_empty() {
             self.env.push(format!("SSH_AUTH_SOCK={target}"));
@@ -196,7 +196,8 @@ fn missing_secret(id: &str) -> OpError {
 }
 
 fn missing_agent(id: &str) -> OpError {
-    let given = if id == "default" { "--ssh default".to_owned() } else { format!("--ssh {id}=SOCKET") };
+    let given =
+        if id == "default" { "--ssh default".to_owned() } else { format!("--ssh {id}=SOCKET or --ssh {id}=KEYFILE") };
     OpError::input("ssh-missing", format!("the step requires the ssh agent '{id}', which was not given"))
         .with_help(format!("give it with {given}"))
         .about(id)
