@@ -153,7 +153,7 @@ impl Scene {
             let here = self.graph.step(id);
             if let Op::Run(op) = &here.op {
                 let mounts = if id == step { op.mounts.clone() } else { Vec::new() };
-                return RunOp { mounts, script: op.script.clone().filter(|_| id == step), ..op.clone() };
+                return RunOp { mounts, script: op.script.clone().filter(|_| id == step), ..(**op).clone() };
             }
             at = here.base();
         }

@@ -108,7 +108,7 @@ fn base_of(scene: &Scene, step: StepId) -> Result<StepId, ContainerError> {
 
 /// The root filesystems that the surroundings need.
 fn roots(scene: &Scene, trees: &Trees<'_>, op: &RunOp) -> Result<BTreeMap<StepId, Rootfs>, ContainerError> {
-    let as_step = crate::graph::Step { op: Op::Run(op.clone()), ..scene.graph.step(op.base).clone() };
+    let as_step = crate::graph::Step { op: Op::Run(Box::new(op.clone())), ..scene.graph.step(op.base).clone() };
     as_step.inputs().into_iter().map(|id| Ok((id, scene.rootfs(trees, id)?))).collect()
 }
 

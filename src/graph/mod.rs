@@ -83,7 +83,7 @@ pub enum Op {
     /// Files into the root filesystem (COPY, ADD).
     Copy(CopyOp),
     /// A process on the root filesystem (RUN).
-    Run(RunOp),
+    Run(Box<RunOp>),
     /// A directory made if missing (WORKDIR).
     Mkdir(MkdirOp),
 }

@@ -64,7 +64,7 @@ impl Walk<'_> {
             .map(|(name, value)| (name.to_owned(), state.env(name).or(value).unwrap_or_default().to_owned()))
             .collect();
         let created_by = history::run(&args, &op.argv);
-        let step = self.add(Op::Run(op), label(instruction), site.step_span(instruction.span));
+        let step = self.add(Op::Run(Box::new(op)), label(instruction), site.step_span(instruction.span));
         state.advance(step, created_by);
         Ok(())
     }

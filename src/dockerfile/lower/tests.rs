@@ -100,7 +100,7 @@ fn runs(lowered: &Lowered) -> Vec<&RunOp> {
         .steps
         .iter()
         .filter(|step| run(step))
-        .filter_map(|step| if let Op::Run(op) = &step.op { Some(op) } else { None })
+        .filter_map(|step| if let Op::Run(op) = &step.op { Some(&**op) } else { None })
         .collect()
 }
 
