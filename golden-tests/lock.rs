@@ -244,6 +244,8 @@ fn branches_move() -> Result<(), Failed> {
         let fresh = another(&place)?;
         let flags = [&["--offline", "--vendor", &vendor][..], &further].concat();
         same("from the vendor directory", id(&fresh, &flags)?, built.clone())?;
+        // Which is not what others take for the commit.
+        contains(&fresh.fails(4, &["build", "--offline", "."])?, "error[offline-missing]")?;
     }
     let fresh = another(&place)?;
     let file = place.work().join("context.lock").display().to_string();

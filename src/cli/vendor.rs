@@ -13,16 +13,16 @@ use std::path::{Component, Path, PathBuf};
 
 /// What follows the options.
 pub const HELP: &str = "\
-Collects the images (for --platform), files and commits that a Dockerfile names, as its lock file has
-them, in an OCI image layout. A machine without a network builds the same image from it. A lock
-file that is missing or incomplete is written; a directory beneath the lock file's own is noted in
-it, and found by later builds. See docs/lock.md.
+Collects the images (for --platform), files and commits that a Dockerfile names, as its lock file
+has them, in an OCI image layout. A machine without a network builds the same image from it. A lock
+file that is missing or incomplete is written; a directory beneath it is noted in it, and found by
+later builds. See docs/lock.md.
 
 Examples:
-  rbuild vendor vendor                                beside the Dockerfile: found through rbuild.lock
+  rbuild vendor vendor                              beside the Dockerfile: found by builds
   rbuild build --offline .
   rbuild vendor /mnt/stick/app .
-  rbuild build --offline --vendor /mnt/stick/app .    on another machine
+  rbuild build --offline --vendor /mnt/stick/app .  on another machine
   skopeo inspect oci:vendor:docker.io/library/debian:12";
 
 /// Arguments of `vendor`.

@@ -44,6 +44,10 @@ pub struct GitSource {
     pub no_submodules: bool,
     /// The repository is a directory of this machine, which the user named on the command line.
     pub local: bool,
+    /// The files come from a vendor directory, as this layer (diffID). Nothing proves that they are the commit's, so what is
+    /// known of the commit otherwise is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendored: Option<String>,
 }
 
 /// Without credentials.

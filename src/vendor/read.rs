@@ -1,6 +1,6 @@
 //! Taking inputs from a vendor directory.
 
-use super::{COMMIT, CONTENT, DIGEST, FILE, ID, IMAGE, INPUT, MODIFIED, REFERENCE, SHAPE, URL};
+use super::{COMMIT, CONTENT, FILE, ID, IMAGE, INPUT, MODIFIED, REFERENCE, SHAPE, URL};
 use crate::base::{Cancel, Digest};
 use crate::export::archive::{Archive, Member, blob_name};
 use crate::export::intake::{Blobs, Intake};
@@ -58,8 +58,8 @@ impl Vendored {
         self.entries.iter().filter(move |entry| note(entry, INPUT) == Some(kind))
     }
 
-    /// Takes the image of a name into the store, and gives its manifest's digest and the one its name leads to. With
-    /// `wanted` only that manifest will do; without, the one for `platform` of that name.
+    /// Takes the image of a name into the store, and gives its manifest's digest, by which it is pinned. With `wanted` only
+    /// that manifest will do; without, the one for `platform` of that name.
     ///
     /// # Errors
     /// The image is damaged, or the store failed.
@@ -70,7 +70,7 @@ impl Vendored {
         wanted: Option<&Digest>,
         platform: &Platform,
         cancel: &Cancel,
-    ) -> Result<Option<(Digest, Digest)>, ExportError> {
+    ) -> Result<Option<Digest>, ExportError> {
         let text = name.to_string();
         let fits = |entry: &&Descriptor| match wanted {
             Some(digest) => entry.digest == *digest,
@@ -83,10 +83,9 @@ impl Vendored {
         if !is_stored(store, entry)? {
             Intake { store, blobs: self, cancel }.image(&manifest, &bytes, &config)?;
         }
-        let digest = note(entry, DIGEST).and_then(|text| text.parse().ok()).unwrap_or(entry.digest);
         let pinned = Reference { digest: Some(entry.digest), ..name.clone() };
         images::pin(store, &entry.digest, &pinned)?;
-        Ok(Some((entry.digest, digest)))
+        Ok(Some(entry.digest))
     }
 
     /// The file of a source, if it is there; with a checksum only the one with that.

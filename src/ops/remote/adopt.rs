@@ -45,12 +45,15 @@ impl Fetcher<'_> {
         self.keep(&remote, &[content_parts(source, &checksum)], &layer, &facts, 0).map(drop)
     }
 
-    /// Takes a layer of the store as the files of a commit.
+    /// Takes a layer of the store as the files of a commit; gives the source that means these and no others: a hostile
+    /// directory must not become what other builds take for the commit.
     ///
     /// # Errors
     /// The store failed.
-    pub fn adopt_commit(&self, source: &GitSource, commit: &str, layer: &LayerInfo) -> Result<(), OpError> {
+    pub fn adopt_commit(&self, source: &GitSource, commit: &str, layer: &LayerInfo) -> Result<GitSource, OpError> {
+        let source = GitSource { vendored: Some(layer.diff_id.to_string()), ..source.clone() };
         let remote = Remote::Git(source.clone());
-        self.keep(&remote, &[git_parts(source, commit)], layer, &Vec::new(), 0).map(drop)
+        self.keep(&remote, &[git_parts(&source, commit)], layer, &Vec::new(), 0)?;
+        Ok(source)
     }
 }

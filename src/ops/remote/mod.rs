@@ -296,14 +296,16 @@ fn content_parts<'p>(source: &'p HttpSource, content: &'p str) -> Parts<'p> {
 }
 
 fn git_parts<'p>(source: &'p GitSource, commit: &'p str) -> Parts<'p> {
-    vec![
+    let mut parts = vec![
         ("kind", "git"),
-        ("url", &source.url),
+        ("url", source.url.as_str()),
         ("commit", commit),
         ("subdir", source.subdir.as_deref().unwrap_or_default()),
         ("keep-git-dir", yes(source.keep_git_dir)),
         ("no-submodules", yes(source.no_submodules)),
-    ]
+    ];
+    parts.extend(source.vendored.as_deref().map(|layer| ("vendored", layer)));
+    parts
 }
 
 fn key_of(parts: &[(&str, &str)]) -> Digest {

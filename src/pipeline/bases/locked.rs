@@ -103,18 +103,12 @@ impl Bases<'_> {
         platform: &Platform,
     ) -> Result<Option<Digest>, NotFound> {
         let Some(vendored) = &self.vendored else { return Ok(None) };
-        let taken = vendored.take_image(self.store, name, manifest, platform, self.cancel).and_then(|taken| {
-            let Some((manifest, digest)) = taken else { return Ok(None) };
-            self.tell(&name.familiar(), News::Said { text: "from the vendor directory".to_owned() });
-            match name.digest {
-                // The digest may be that of an index.
-                Some(_) => images::pin(self.store, &manifest, name)?,
-                None if manifest != digest => {
-                    images::pin(self.store, &manifest, &Reference { digest: Some(digest), ..name.clone() })?;
-                }
-                None => {}
+        let taken = vendored.take_image(self.store, name, manifest, platform, self.cancel).map(|taken| {
+            // That the name leads to it is the directory's word, good for this build: only its own digest names it from now on.
+            if taken.is_some() {
+                self.tell(&name.familiar(), News::Said { text: "from the vendor directory".to_owned() });
             }
-            Ok(Some(manifest))
+            taken
         });
         taken.map_err(|error| {
             refused("vendor-damaged", error.to_string(), Vec::new(), "fill it anew: `rbuild vendor DIR`".into())

@@ -180,8 +180,7 @@ impl Settling<'_> {
                 let Some(commit) = vendored.commit(source, wanted) else { return Ok(()) };
                 let source_now = at_commit(source, &commit.commit);
                 let layer = vendored.take_commit(self.fetcher.store, &commit, self.fetcher.cancel).map_err(damaged)?;
-                self.fetcher.adopt_commit(&source_now, &commit.commit, &layer)?;
-                *remote = Remote::Git(source_now);
+                *remote = Remote::Git(self.fetcher.adopt_commit(&source_now, &commit.commit, &layer)?);
             }
         }
         Ok(())
