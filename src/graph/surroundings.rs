@@ -22,8 +22,10 @@ impl Surroundings {
         let hostname = self.hostname.iter().map(|name| ("hostname".to_owned(), name.clone()));
         let hosts = self.hosts.iter().map(|(name, address)| (format!("host {name}"), address.to_string()));
         let shm = self.shm_size.iter().map(|size| ("shm-size".to_owned(), size.to_string()));
-        let limits =
-            self.limits.iter().map(|l| (format!("ulimit {}", l.resource.name()), format!("{:?}:{:?}", l.soft, l.hard)));
+        let limits = self
+            .limits
+            .iter()
+            .map(|l| (format!("ulimit {}", l.resource.name()), format!("{}:{}", value(l.soft), value(l.hard))));
         hostname.chain(hosts).chain(shm).chain(limits)
     }
 }
@@ -37,6 +39,11 @@ pub struct Limit {
     pub soft: Option<u64>,
     /// What it may raise that to.
     pub hard: Option<u64>,
+}
+
+/// A limit for people, and for keys.
+fn value(limit: Option<u64>) -> String {
+    limit.map_or_else(|| "unlimited".into(), |limit| limit.to_string())
 }
 
 /// What is limited, by the names of docker's `--ulimit`.
