@@ -71,6 +71,10 @@ fn pipeline() -> Result<(), Failed> {
     same("blobs sent again", said.matches("0 blobs sent, 0 bytes").count(), 3)?;
 
     let fresh = Place::new();
+    fresh.write("base.Dockerfile", stages(&fresh)[0].1.clone());
+    let fixed = ["plan", "--fail-on-miss", "-f", "base.Dockerfile", "--build-context", "host=/"];
+    fresh.ok(&[&fixed[..], &["--cache-from", &cache, "."]].concat())?;
+    fresh.fails(1, &[&fixed[..], &["."]].concat())?;
     let (said, second) = build_all(&fresh, &["--cache-from", &cache])?;
     same("image IDs", &second, &first)?;
     same("hits", said.matches(&format!(" CACHED (from {cache})")).count(), 10)?;

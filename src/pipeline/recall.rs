@@ -1,8 +1,9 @@
 //! What is remembered of builds, and what that says of the next: the record of a project's last build, `why` and `plan`.
 
 use super::targets::{self, Around, Lowered};
-use super::{BuildError, BuildRequest, Target, failure};
+use super::{BuildError, BuildRequest, Target, caching, failure};
 use crate::ops::context::Contexts;
+use crate::ops::imported::Imported;
 use crate::ops::{Cx, OpError};
 use crate::snapshot::Lazy;
 use crate::solver::plan::{self, Plan};
@@ -63,7 +64,9 @@ pub fn plan(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<Plan, Bui
     let store = Store::open(&request.root, Access::Shared)?;
     let trees = Trees::new(&store);
     let contexts = Contexts::open(&store, targets::contexts(&request.targets))?;
-    let lowered = targets::lower(request, &files, &store, &Around::default(), &|_| {})?;
+    let imports = caching::imports(request);
+    let around = Around { contexts: None, imports: imports.as_ref() };
+    let lowered = targets::lower(request, &files, &store, &around, &|_| {})?;
     let snapshotter = Lazy::new(request.snapshotter);
     let cx = Cx {
         store: &store,
@@ -72,7 +75,7 @@ pub fn plan(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<Plan, Bui
         contexts: &contexts,
         secrets: &request.secrets,
         run: &request.run,
-        imported: None,
+        imported: imports.as_ref().map(|imports| imports as &dyn Imported),
         cancel: &request.cancel,
     };
     let options = options(request, &store, &project(request))?;
