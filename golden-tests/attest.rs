@@ -114,7 +114,17 @@ fn goes_along() -> Result<(), Failed> {
     same("listed", newer["manifests"].as_array().map(Vec::len), Some(2))?;
     let mode = statements(&fresh, &["--remote", "--type", "provenance", &name])?;
     let internal = &mode[PROVENANCE]["predicate"]["buildDefinition"]["internalParameters"];
-    same("mode", internal["mode"].as_str(), Some("max"))
+    same("mode", internal["mode"].as_str(), Some("max"))?;
+
+    // Of an index each image has its own.
+    let both = format!("{}/team/both", registry.name);
+    place.ok(&["build", "-q", "-t", &both, "--platform", "linux/amd64,linux/arm64", "--sbom", "--push", "."])?;
+    let listed = fresh.ok(&["inspect", "--attestations", &both])?;
+    // What was said of the same image before is still there.
+    same("lines for an index", listed.lines().count(), 4)?;
+    contains(&listed, "(linux/arm64)")?;
+    contains(&fresh.ok(&["pull", "--all-platforms", "--attestations", &both])?, "Attestations: 3")?;
+    same("what is read here", fresh.ok(&["inspect", "--attestations", &both])?, listed)
 }
 
 /// What the bill of materials of an image says against what dpkg says in a container of it.

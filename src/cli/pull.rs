@@ -2,9 +2,9 @@
 
 use super::failure::Failure;
 use super::{Session, values};
-use crate::export::referrers;
+use crate::export::referrers::{self, Artifact};
 use crate::image::Platform;
-use crate::image::{Descriptor, Reference};
+use crate::image::Reference;
 use crate::net::transfer::News;
 use crate::registry::{self, Keyring, Platforms, Registries};
 use crate::store::{Access, Store};
@@ -48,6 +48,15 @@ pub struct PullArgs {
 }
 
 impl PullArgs {
+    /// None: all.
+    fn named_platforms(&self) -> Vec<Platform> {
+        match (self.all_platforms, self.platforms.as_slice()) {
+            (true, _) => Vec::new(),
+            (false, []) => vec![Platform::default()],
+            (false, named) => named.to_vec(),
+        }
+    }
+
     fn platforms(&self) -> Platforms {
         match (self.all_platforms, self.platforms.as_slice()) {
             (true, _) => Platforms::All,
@@ -70,7 +79,8 @@ pub fn run(args: &PullArgs, session: &Session) -> Result<(), Failure> {
     let mut all = Vec::new();
     for name in &names {
         let pulled = registry::pull(&store, name, &args.platforms(), &registries)?;
-        let said = if args.attestations { attestations(&store, name, &registries)? } else { 0 };
+        let said =
+            if args.attestations { attestations(&store, name, &args.named_platforms(), &registries)? } else { 0 };
         all.push((pulled, said));
     }
     progress.finish();
@@ -89,15 +99,22 @@ pub fn run(args: &PullArgs, session: &Session) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Takes what is said of an image that was pulled; how many statements these are.
-fn attestations(store: &Store, name: &Reference, registries: &Registries<'_>) -> Result<usize, Failure> {
-    let found = registry::attestations(name, &Platform::default(), registries)?;
-    // What BuildKit lists beside an image names no subject, and has its place in the index alone.
-    let own = |subject: Descriptor| subject.digest == found.manifest;
-    let mut said = 0;
-    for artifact in found.artifacts.iter().filter(|artifact| artifact.manifest.subject().is_some_and(own)) {
-        referrers::attach(store, artifact)?;
-        said += 1;
+/// Takes what is said of images that were pulled; how many statements these are.
+fn attestations(
+    store: &Store,
+    name: &Reference,
+    platforms: &[Platform],
+    registries: &Registries<'_>,
+) -> Result<usize, Failure> {
+    let mut taken = 0;
+    for said in registry::attestations(name, platforms, registries)? {
+        // What BuildKit lists beside an image names no subject, and has its place in the index alone.
+        let own = |artifact: &&Artifact| artifact.manifest.subject().is_some_and(|s| s.digest == said.manifest);
+        if store.has_blob(&said.manifest) {
+            let artifacts = said.artifacts.iter().filter(own);
+            taken += artifacts.clone().count();
+            referrers::replace(store, &said.manifest, artifacts)?;
+        }
     }
-    Ok(said)
+    Ok(taken)
 }

@@ -163,7 +163,7 @@ impl Loader<'_> {
         }
         let mut found: BTreeMap<Digest, Candidate> = BTreeMap::new();
         let mut order = Vec::new();
-        let mut said = Vec::new();
+        let mut said = said::listed(self, &index)?;
         for descriptor in self.for_platform(&index.manifests) {
             let names = index_names(descriptor)?;
             if let Some(index) = self.index(descriptor, &mut tags)? {

@@ -146,6 +146,21 @@ pub fn attach(store: &Store, artifact: &Artifact) -> Result<(), ExportError> {
     Ok(store.add_referrer(&subject.digest, &artifact.digest)?)
 }
 
+/// Stores artifacts that are about the manifest `subject`, in place of earlier ones of their kinds.
+///
+/// # Errors
+/// As [`attach`] and [`detach`].
+pub fn replace<'a>(
+    store: &Store,
+    subject: &Digest,
+    artifacts: impl Iterator<Item = &'a Artifact> + Clone,
+) -> Result<(), ExportError> {
+    for kind in artifacts.clone().filter_map(|artifact| artifact.manifest.annotations.get(PREDICATE_TYPE)) {
+        detach(store, subject, kind)?;
+    }
+    artifacts.into_iter().try_for_each(|artifact| attach(store, artifact))
+}
+
 /// Forgets what was said of this kind about the manifest `subject`.
 ///
 /// # Errors

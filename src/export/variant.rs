@@ -56,7 +56,8 @@ pub fn with_docker_types(store: &Store, mut image: Image) -> Result<Image, Expor
     Ok(image)
 }
 
-/// The image with its layers packed. What the store does not hold so is written to files in `dir`.
+/// The image with its layers packed. What the store does not hold so is written to files in `dir`, which holds nothing
+/// but what other calls with the same packing wrote.
 ///
 /// # Errors
 /// A layer is missing or damaged, a file cannot be written, or the work was called off.
@@ -100,8 +101,9 @@ fn packed_layer(
         return Ok(packing.describe(layer, &Packed { digest: *diff_id, size }));
     };
     let path = dir.join(diff_id.hex());
-    // An image may have a layer twice.
-    if let Some(known) = store.packed(diff_id, &way)?.filter(|known| files.get(&known.digest) == Some(&path)) {
+    // An image may have a layer twice, and images of an index the same one.
+    if let Some(known) = store.packed(diff_id, &way)?.filter(|_| path.exists()) {
+        files.insert(known.digest, path);
         return Ok(packing.describe(layer, &known));
     }
     let blob = packing.write(store, diff_id, &path, cancel)?;

@@ -125,6 +125,18 @@ impl ImageIndex {
         Some(wanted.accepted().iter().find_map(fitting).or_else(unsaid)?.0)
     }
 
+    /// The images that fit `wanted` best, all images if nothing is wanted.
+    ///
+    /// # Errors
+    /// A platform for which there is none.
+    pub fn pick_all(&self, wanted: &[Platform]) -> Result<Vec<(&Descriptor, Option<Platform>)>, Platform> {
+        if wanted.is_empty() {
+            return Ok(self.images().collect());
+        }
+        let one = |wanted: &Platform| Ok((self.pick(wanted).ok_or_else(|| wanted.clone())?, Some(wanted.clone())));
+        wanted.iter().map(one).collect()
+    }
+
     /// The platforms of its images, for people.
     pub fn platforms(&self) -> Vec<String> {
         self.images().map(|(_, is)| is.map_or("unknown".into(), |is| is.to_string())).collect()

@@ -66,8 +66,8 @@ impl About<'_> {
         let store = self.built.store;
         let manifest = image.descriptor();
         let statement = Statement::new(predicate_type, predicate, self.names, &self.platform, &manifest);
-        referrers::detach(store, &image.manifest_digest, predicate_type)?;
-        Ok(referrers::attach(store, &statement.artifact(&manifest))?)
+        let artifact = statement.artifact(&manifest);
+        Ok(referrers::replace(store, &image.manifest_digest, std::iter::once(&artifact))?)
     }
 
     fn provenance(&self, mode: Mode) -> Value {

@@ -19,6 +19,8 @@ use crate::store::packed::Packed;
 use std::io::Read;
 use std::sync::Arc;
 
+/// Most images of an index that are asked about.
+const MAX_IMAGES: usize = 100;
 /// Most pages of a listing that are read.
 const MAX_PAGES: usize = 50;
 
@@ -27,42 +29,64 @@ const MAX_PAGES: usize = 50;
 pub struct Said {
     /// Digest of the image's manifest.
     pub manifest: Digest,
+    /// What an index says it is for.
+    pub platform: Option<Platform>,
     /// Everything of the kinds that rbuild reads.
     pub artifacts: Vec<Artifact>,
 }
 
-/// Reads the attestations (in-toto) of what a name leads to: of an index the image for `platform`. Referrers and what
-/// BuildKit lists in the index beside the image. Nothing is stored.
+/// Reads the attestations (in-toto) of what a name leads to: of an index those of the images for `platforms`, of all if
+/// none are named. Referrers and what BuildKit lists in the index beside an image. Nothing is stored.
 ///
 /// # Errors
 /// As [`super::peek`].
-pub fn attestations(name: &Reference, platform: &Platform, registries: &Registries<'_>) -> Result<Said, RegistryError> {
+pub fn attestations(
+    name: &Reference,
+    platforms: &[Platform],
+    registries: &Registries<'_>,
+) -> Result<Vec<Said>, RegistryError> {
     let Registries { settings, keyring, cancel, .. } = *registries;
     asked(name, settings, keyring, cancel, |puller| {
         let top = puller.top()?;
-        let index = ImageIndex::from_bytes(&top.bytes).ok();
-        let (_, descriptor, ..) = puller.manifest_below(top, platform)?;
-        let manifest = descriptor.digest;
-        let beside: Vec<Descriptor> = index.map(|index| beside(index, &manifest)).unwrap_or_default();
-        let mut artifacts = Vec::new();
-        for descriptor in &beside {
-            artifacts.push(artifact(puller, descriptor)?);
+        if !Descriptor::new(&top.kind, top.digest, 0).is_index() {
+            let artifacts = of(puller, &top.digest, Vec::new())?;
+            return Ok(vec![Said { manifest: top.digest, platform: None, artifacts }]);
         }
-        for descriptor in listed(puller, &manifest)?.iter().filter(|descriptor| is_attestation(descriptor)) {
-            let found = artifact(puller, descriptor)?;
-            // A list that anybody may have written does not decide whom it is about.
-            if found.manifest.subject().is_none_or(|subject| subject.digest != manifest) {
-                return Err(puller.wrong(format!("its attestation {} is about another image", found.digest)));
-            }
-            artifacts.push(found);
+        let index = ImageIndex::from_bytes(&top.bytes).map_err(|e| puller.invalid(&e))?;
+        let missing = |wanted: Platform| RegistryError::Platform {
+            name: name.familiar(),
+            wanted: wanted.to_string(),
+            found: index.platforms(),
+        };
+        let images = index.pick_all(platforms).map_err(missing)?;
+        if images.len() > MAX_IMAGES {
+            return Err(puller.wrong(format!("its index lists more than {MAX_IMAGES} images")));
         }
-        Ok(Said { manifest, artifacts })
+        let said = |(image, platform): (&Descriptor, Option<Platform>)| {
+            let artifacts = of(puller, &image.digest, beside(&index, &image.digest))?;
+            Ok(Said { manifest: image.digest, platform, artifacts })
+        };
+        images.into_iter().map(said).collect()
     })
+}
+
+/// What is said of a manifest, and what an index lists beside it.
+fn of(puller: &Puller<'_>, manifest: &Digest, beside: Vec<Descriptor>) -> Result<Vec<Artifact>, RegistryError> {
+    let mut artifacts = beside.iter().map(|descriptor| artifact(puller, descriptor)).collect::<Result<Vec<_>, _>>()?;
+    for descriptor in listed(puller, manifest)?.iter().filter(|descriptor| is_attestation(descriptor)) {
+        let found = artifact(puller, descriptor)?;
+        // A list that anybody may have written does not decide whom it is about.
+        if found.manifest.subject().is_none_or(|subject| subject.digest != *manifest) {
+            return Err(puller.wrong(format!("its attestation {} is about another image", found.digest)));
+        }
+        artifacts.push(found);
+    }
+    Ok(artifacts)
 }
 
 /// The attestations that BuildKit lists in an index beside the image that they are about
 /// (buildkit/docs/attestations/attestation-storage.md).
-fn beside(index: ImageIndex, manifest: &Digest) -> Vec<Descriptor> {
+fn beside(index: &ImageIndex, manifest: &Digest) -> Vec<Descriptor> {
     let annotated = |descriptor: &Descriptor, name: &str, value: &str| {
         descriptor.annotations.get(name).map(String::as_str) == Some(value)
     };
@@ -70,7 +94,7 @@ fn beside(index: ImageIndex, manifest: &Digest) -> Vec<Descriptor> {
         annotated(descriptor, "vnd.docker.reference.type", "attestation-manifest")
             && annotated(descriptor, "vnd.docker.reference.digest", &manifest.to_string())
     };
-    index.manifests.into_iter().filter(about).take(MAX_REFERRERS).collect()
+    index.manifests.iter().filter(|descriptor| about(descriptor)).take(MAX_REFERRERS).cloned().collect()
 }
 
 fn is_attestation(descriptor: &Descriptor) -> bool {

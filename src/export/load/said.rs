@@ -3,9 +3,24 @@
 use super::{Candidate, Loader};
 use crate::base::Digest;
 use crate::export::ExportError;
+use crate::export::archive::blob_name;
 use crate::export::referrers::{Artifact, MAX_REFERRERS, MAX_STATEMENT, refusal};
-use crate::image::Manifest;
+use crate::image::{Descriptor, ImageIndex, Manifest};
 use std::collections::BTreeMap;
+
+/// What an index lists beside its images: manifests of artifacts that are about something.
+pub(super) fn listed(loader: &Loader<'_>, index: &ImageIndex) -> Result<Vec<(Manifest, Vec<u8>)>, ExportError> {
+    let is_artifact = |d: &&Descriptor| d.is_manifest() && !d.is_image() && d.extra.contains_key("artifactType");
+    let mut found = Vec::new();
+    for descriptor in index.manifests.iter().filter(is_artifact).take(MAX_REFERRERS + 1) {
+        let bytes = loader.pinned(descriptor)?;
+        let manifest = Manifest::from_bytes(&bytes).map_err(loader.invalid(&blob_name(&descriptor.digest)))?;
+        if manifest.subject().is_some() {
+            found.push((manifest, bytes));
+        }
+    }
+    Ok(found)
+}
 
 /// Gives each candidate what is about it. What is about an image that is not taken is left out.
 pub(super) fn assign(

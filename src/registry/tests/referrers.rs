@@ -13,8 +13,7 @@ use serde_json::json;
 fn read(server: &Server) -> Result<Said, RegistryError> {
     let (settings, cancel, keyring) = (settings(), Cancel::new(), Keyring::default());
     let registries = Registries { settings: &settings, keyring: &keyring, watch: &|_, _| {}, cancel: &cancel };
-    let platform = Platform { os: "linux".into(), arch: "amd64".into(), variant: String::new() };
-    attestations(&server.name(), &platform, &registries)
+    attestations(&server.name(), &[], &registries).map(|mut all| all.remove(0))
 }
 
 /// An image of which something is said, and its manifest.
@@ -107,4 +106,38 @@ fn what_is_about_another_image_or_too_much_is_refused() {
     let many = vec![Descriptor::new(media::MANIFEST, Digest::of(b"x"), 1); referrers::MAX_REFERRERS + 1];
     let error = read(&listing(vec![many]).holding(&plain)).unwrap_err().to_string();
     assert!(error.contains("more than"), "{error}");
+}
+
+#[test]
+fn what_buildkit_lists_beside_an_image_is_read_for_the_platform_that_is_asked_for() {
+    let (test, manifest) = said();
+    let registry = server(|_, _| None);
+    let pushed = registry.push(&test, &manifest).unwrap();
+    let beside = Manifest::artifact(media::IN_TOTO, vec![], &Descriptor::new(media::MANIFEST, pushed.digest, 1));
+    let bytes = Manifest { extra: Default::default(), ..beside }.to_bytes();
+    let mut listed = Descriptor::new(media::MANIFEST, Digest::of(&bytes), bytes.len() as u64);
+    let annotations = [
+        ("vnd.docker.reference.type", "attestation-manifest".to_owned()),
+        ("vnd.docker.reference.digest", pushed.digest.to_string()),
+    ];
+    listed.annotations.extend(annotations.map(|(key, value)| (key.to_owned(), value)));
+    listed.platform = Some(json!({ "os": "unknown", "architecture": "unknown" }));
+    let mut image = Descriptor::new(media::MANIFEST, pushed.digest, pushed.size);
+    image.platform = Some(json!({ "os": "linux", "architecture": "amd64" }));
+    let index = ImageIndex::new(vec![image, listed.clone()]).to_bytes();
+    {
+        let mut state = registry.state.lock().unwrap();
+        let mut put = |name: &str, kind: &str, bytes: &[u8]| {
+            state.contents.insert(format!("a/b/{name}"), (kind.to_owned(), bytes.to_vec()));
+        };
+        put(&format!("manifests/{}", listed.digest), media::MANIFEST, &bytes);
+        put("manifests/1", media::INDEX, &index);
+    }
+    let (settings, cancel, keyring) = (settings(), Cancel::new(), Keyring::default());
+    let registries = Registries { settings: &settings, keyring: &keyring, watch: &|_, _| {}, cancel: &cancel };
+    let on = |arch: &str| attestations(&registry.name(), &[Platform::new("linux", arch, "")], &registries);
+    let found = on("amd64").unwrap();
+    let digests: Vec<Digest> = found[0].artifacts.iter().map(|artifact| artifact.digest).collect();
+    assert_eq!((found.len(), digests.len(), digests[0]), (1, 2, listed.digest));
+    assert!(on("s390x").unwrap_err().to_string().contains("linux/amd64"));
 }
