@@ -103,12 +103,11 @@ impl Bases<'_> {
         platform: &Platform,
     ) -> Result<Option<Digest>, NotFound> {
         let Some(vendored) = &self.vendored else { return Ok(None) };
-        let taken = vendored.take_image(self.store, name, manifest, platform, self.cancel).map(|taken| {
+        let taken = vendored.take_image(self.store, name, manifest, platform, self.cancel).inspect(|taken| {
             // That the name leads to it is the directory's word, good for this build: only its own digest names it from now on.
             if taken.is_some() {
                 self.tell(&name.familiar(), News::Said { text: "from the vendor directory".to_owned() });
             }
-            taken
         });
         taken.map_err(|error| {
             refused("vendor-damaged", error.to_string(), Vec::new(), "fill it anew: `rbuild vendor DIR`".into())
