@@ -5,6 +5,7 @@
 //! users can be compared.
 
 use crate::env::{Need, Place, RBUILD, check, contains, project, same, trial};
+use crate::registry::{PASSWORD, Registry};
 use libtest_mimic::{Failed, Trial};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,7 +17,7 @@ pub fn trials() -> Vec<Trial> {
         trial("examples/hello", &[Need::Sandbox], hello),
         trial("examples/hello-has-one-digest", &[Need::Sandbox], hello_digest),
         trial("examples/bake", &[Need::Sandbox], bake),
-        trial("examples/debian", &[Need::Sandbox, Need::Ids, Need::Debian, Need::Curl], debian),
+        trial("examples/debian", &[Need::Sandbox, Need::Ids, Need::Debian, Need::Curl, Need::Registry], debian),
     ]
 }
 
@@ -140,6 +141,9 @@ fn debian() -> Result<(), Failed> {
         "nginx/1.22.1",
     )?;
 
+    travels(&place, &Registry::start(&place, "}")?, "nginx/1.22.1")?;
+    travels(&place, &Registry::guarded(&place)?, "nginx/1.22.1")?;
+
     let site = place.ok(&["build", "-q", "-t", "website-nginx", &example("website-nginx")])?;
     serves(&place, "website-nginx", "http://127.0.0.1:8080/", "no daemon built")?;
     place.ok(&["build", "-q", "-t", "node-app", &example("node-app")])?;
@@ -173,6 +177,23 @@ fn debian() -> Result<(), Failed> {
     record("static-tiny", &id)?;
     contains(&place.ok(&["run", "--rm", "static-tiny", "reader"])?, "hello, reader")?;
     place.ok(&["fsck"]).map(drop)
+}
+
+/// ops-nginx by way of a registry: pushed, pushed again, pulled into an empty store, run there.
+fn travels(place: &Place, registry: &Registry, version: &str) -> Result<(), Failed> {
+    let name = format!("{}/team/ops-nginx:1", registry.name);
+    let fresh = Place::new();
+    for place in [place, &fresh] {
+        registry.trusted_by(place)?;
+        if registry.asks() {
+            check(&["login"], &registry.login(place, PASSWORD)?)?;
+        }
+    }
+    place.ok(&["push", "ops-nginx", &name])?;
+    contains(&place.ok(&["push", "ops-nginx", &name])?, "(0 blobs sent, ")?;
+    fresh.ok(&["pull", &name])?;
+    contains(&fresh.ok(&["run", "--rm", &name, "sh", "-c", "nginx -v 2>&1"])?, version)?;
+    fresh.ok(&["fsck"]).map(drop)
 }
 
 /// Runs an image in the background and asks it for a page until it answers; then stops it.

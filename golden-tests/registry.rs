@@ -8,8 +8,8 @@ use libtest_mimic::{Failed, Trial};
 use proxy::Proxy;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const NEEDS: [Need; 3] = [Need::Busybox, Need::Sandbox, Need::Registry];
@@ -26,16 +26,21 @@ pub fn trials() -> Vec<Trial> {
     own.into_iter().chain(token::trials()).collect()
 }
 
+/// Of the one user of [`Registry::guarded`].
+pub const PASSWORD: &str = "s3cret";
+
 /// A registry of its own, ended with the test.
 pub struct Registry {
     child: Child,
     pub name: String,
+    /// That of its server, which is its own authority.
+    certificate: Option<PathBuf>,
 }
 
 impl Registry {
     pub fn start(place: &Place, further: &str) -> Result<Registry, Failed> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let data = place.path().join("registry");
+        let data = place.path().join(format!("registry-{port}"));
         let config = format!(
             "version: 0.1\nlog: {{accesslog: {{disabled: true}}}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
              http: {{addr: 127.0.0.1:{port}{further}\n",
@@ -49,7 +54,7 @@ impl Registry {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let registry = Registry { child, name: format!("localhost:{port}") };
+        let registry = Registry { child, name: format!("localhost:{port}"), certificate: None };
         let end = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             if Instant::now() > end {
@@ -59,6 +64,50 @@ impl Registry {
         }
         Ok(registry)
     }
+
+    /// One with TLS, where alice has to give her [`PASSWORD`].
+    pub fn guarded(place: &Place) -> Result<Registry, Failed> {
+        let script = format!(
+            "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -days 2 -keyout key -out cert -addext \
+             subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE 2>/dev/null && \
+             htpasswd -Bbn alice {PASSWORD} > users"
+        );
+        env::check(&["openssl"], &place.command("/bin/sh").args(["-c", &script]).output()?)?;
+        let file = |name: &str| place.work().join(name).display().to_string();
+        let further = format!(
+            ", tls: {{certificate: {}, key: {}}}}}\nauth: {{htpasswd: {{realm: test, path: {}}}}}",
+            file("cert"),
+            file("key"),
+            file("users")
+        );
+        let mut registry = Registry::start(place, &further)?;
+        registry.certificate = Some(place.work().join("cert"));
+        Ok(registry)
+    }
+
+    /// Lets whoever builds in `place` trust the certificate.
+    pub fn trusted_by(&self, place: &Place) -> Result<(), Failed> {
+        let Some(certificate) = &self.certificate else { return Ok(()) };
+        trust(place, &self.name, certificate)
+    }
+
+    /// Whether it wants a password.
+    pub fn asks(&self) -> bool {
+        self.certificate.is_some()
+    }
+
+    /// `rbuild login` as alice.
+    pub fn login(&self, place: &Place, password: &str) -> std::io::Result<Output> {
+        let rbuild = env::RBUILD.as_str();
+        let script = format!("printf %s {password} | '{rbuild}' login -u alice --password-stdin {}", self.name);
+        place.command("/bin/sh").args(["-c", &script]).output()
+    }
+}
+
+fn trust(place: &Place, registry: &str, certificate: &Path) -> Result<(), Failed> {
+    let config: PathBuf = place.path().join("home/.config/rbuild/config.toml");
+    std::fs::create_dir_all(config.parent().ok_or("no parent")?)?;
+    Ok(std::fs::write(config, format!("[registry.\"{registry}\"]\nca = \"{}\"\n", certificate.display()))?)
 }
 
 impl Drop for Registry {
@@ -121,35 +170,18 @@ fn plain() -> Result<(), Failed> {
 
 fn guarded() -> Result<(), Failed> {
     let place = Place::new();
-    let script = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -days 2 -keyout key -out cert \
-                  -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE 2>/dev/null && htpasswd -Bbn alice s3cret > users";
-    env::check(&["openssl"], &place.command("/bin/sh").args(["-c", script]).output()?)?;
-    let file = |name: &str| place.work().join(name).display().to_string();
-    let further = format!(
-        ", tls: {{certificate: {}, key: {}}}}}\nauth: {{htpasswd: {{realm: test, path: {}}}}}",
-        file("cert"),
-        file("key"),
-        file("users")
-    );
-    let registry = Registry::start(&place, &further)?;
+    let registry = Registry::guarded(&place)?;
     let name = format!("{}/app:1", registry.name);
     built(&place, &name)?;
     contains(&place.fails(7, &["push", &name])?, "certificate")?;
 
-    let config: PathBuf = place.path().join("home/.config/rbuild/config.toml");
-    std::fs::create_dir_all(config.parent().ok_or("no parent")?)?;
-    std::fs::write(&config, format!("[registry.\"{}\"]\nca = \"{}\"\n", registry.name, file("cert")))?;
+    registry.trusted_by(&place)?;
     contains(&place.fails(7, &["push", &name])?, "rbuild login")?;
 
-    let login = |password: &str| {
-        let script =
-            format!("printf %s {password} | '{}' login -u alice --password-stdin {}", *env::RBUILD, registry.name);
-        place.command("/bin/sh").args(["-c", &script]).output()
-    };
-    let wrong = login("wr0ng")?;
+    let wrong = registry.login(&place, "wr0ng")?;
     same("exit code of a wrong login", wrong.status.code(), Some(7))?;
     same("a password in the message", String::from_utf8_lossy(&wrong.stderr).contains("wr0ng"), false)?;
-    env::check(&["login"], &login("s3cret")?)?;
+    env::check(&["login"], &registry.login(&place, PASSWORD)?)?;
     contains(&place.ok(&["push", &name])?, "3 blobs sent")?;
     place.ok(&["pull", &name])?;
     place.ok(&["logout", &registry.name])?;
@@ -200,9 +232,7 @@ fn authority() -> Result<(), Failed> {
     let file = |name: &str| place.work().join(name).display().to_string();
     let registry =
         Registry::start(&place, &format!(", tls: {{certificate: {}, key: {}}}}}", file("cert"), file("key")))?;
-    let config: PathBuf = place.path().join("home/.config/rbuild/config.toml");
-    std::fs::create_dir_all(config.parent().ok_or("no parent")?)?;
-    std::fs::write(&config, format!("[registry.\"{}\"]\nca = \"{}\"\n", registry.name, file("cert")))?;
+    trust(&place, &registry.name, &place.work().join("cert"))?;
     let error = place.fails(7, &["pull", &format!("{}/x", registry.name)])?;
     contains(&error, "(CA:TRUE)")?;
     contains(&error, "basicConstraints=critical,CA:FALSE")
