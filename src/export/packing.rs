@@ -23,6 +23,15 @@ pub struct Packing {
     pub force: bool,
 }
 
+/// Who is told how far the writing of a layer is.
+#[allow(missing_debug_implementations)]
+pub struct Notes<'n> {
+    /// How many more bytes of the unpacked layer are done.
+    pub read: &'n dyn Fn(u64),
+    /// How many more bytes are in the file.
+    pub written: &'n dyn Fn(u64),
+}
+
 impl Packing {
     /// Plain tars.
     pub const NONE: Packing = Packing { encoding: None, level: None, force: false };
@@ -82,10 +91,10 @@ impl Packing {
     /// # Errors
     /// The layer is not stored or damaged, the file cannot be written, or the work was called off.
     pub fn write(&self, store: &Store, diff_id: &Digest, path: &Path, cancel: &Cancel) -> Result<Blob, ExportError> {
-        self.write_noting(store, diff_id, path, &|_| {}, cancel)
+        self.write_noting(store, diff_id, path, &Notes { read: &|_| {}, written: &|_| {} }, cancel)
     }
 
-    /// As [`Packing::write`]; `note` is told how many more bytes of the unpacked layer are done.
+    /// As [`Packing::write`]; tells how far it is.
     ///
     /// # Errors
     /// As [`Packing::write`].
@@ -94,10 +103,12 @@ impl Packing {
         store: &Store,
         diff_id: &Digest,
         path: &Path,
-        note: &dyn Fn(u64),
+        notes: &Notes<'_>,
         cancel: &Cancel,
     ) -> Result<Blob, ExportError> {
         let file = File::create_new(path).at("create", path)?;
+        let note = notes.read;
+        let file = Noted { out: file, note: notes.written };
         let mut out = Hashed { out: BufWriter::with_capacity(1 << 20, file), hasher: Hasher::new() };
         match self.encoding {
             None => layers::layer_tar(store, diff_id, &mut Noted { out: &mut out, note }, cancel)?,

@@ -3,14 +3,16 @@
 //! a test's; whoever changes any of them changes [`Encoding::way`] too.
 //!
 //! gzip: one member (RFC 1952) of blocks of 1 MiB, each compressed apart with the 32 KiB before it as dictionary and
-//! ended on a byte boundary, as pigz does; pieces that do not pack are stored as they are ([`deflate`]). zstd: one frame, by the library's own workers, whose jobs are of fixed size.
+//! ended on a byte boundary, as pigz does; pieces that do not pack are stored as they are ([`deflate`]). zstd: one frame, by
+//! the library's own workers, whose jobs are of fixed size.
 
 mod deflate;
 
 use deflate::{WINDOW, deflate};
 use flate2::{Compression, Crc};
-use rayon::prelude::*;
+use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, RecvError, TryRecvError, sync_channel};
 
 /// Bytes of the tar in one gzip block.
 const BLOCK: usize = 1 << 20;
@@ -144,17 +146,26 @@ impl<W: Write> Write for Encoder<W> {
     }
 }
 
-/// Packs blocks as soon as there is one for each thread.
+/// Packs blocks on other threads while the next are gathered, and writes them in order.
 #[allow(missing_debug_implementations)]
 pub struct Gzip<W: Write> {
     out: W,
-    /// The last [`WINDOW`] bytes that were packed, and after them what was not.
+    /// The last [`WINDOW`] bytes before a block, and after them what is gathered of it.
     pending: Vec<u8>,
-    /// How much of `pending` was packed already.
-    packed: usize,
-    /// Bytes to gather.
-    batch: usize,
+    /// Where in `pending` the block begins.
+    start: usize,
+    /// Blocks that are packed, or will be.
+    blocks: VecDeque<Receiver<io::Result<Block>>>,
+    /// How many of them there may be: bounds what is in memory.
+    ahead: usize,
     level: Compression,
+    crc: Crc,
+}
+
+/// A block that is packed.
+struct Block {
+    bytes: Vec<u8>,
+    /// Of what it was.
     crc: Crc,
 }
 
@@ -162,31 +173,46 @@ impl<W: Write> Gzip<W> {
     fn new(mut out: W, level: i32, threads: usize) -> io::Result<Gzip<W>> {
         out.write_all(&GZIP_HEADER)?;
         let level = Compression::new(level.unsigned_abs().min(9));
-        Ok(Gzip { out, pending: Vec::new(), packed: 0, batch: BLOCK * threads.max(1), level, crc: Crc::new() })
+        let (blocks, ahead) = (VecDeque::new(), 2 * threads.max(1));
+        Ok(Gzip { out, pending: Vec::new(), start: 0, blocks, ahead, level, crc: Crc::new() })
     }
 
+    /// Hands over what is gathered.
     fn pack(&mut self) -> io::Result<()> {
-        let starts: Vec<usize> = (self.packed..self.pending.len()).step_by(BLOCK).collect();
-        let pending = &self.pending;
-        let blocks = starts.par_iter().map(|&start| {
-            let dictionary = &pending[start.saturating_sub(WINDOW)..start];
-            let block = &pending[start..pending.len().min(start + BLOCK)];
+        if self.blocks.len() == self.ahead {
+            self.write_first()?;
+        }
+        let window = &self.pending[self.pending.len().saturating_sub(WINDOW)..];
+        let mut next = Vec::with_capacity(WINDOW + BLOCK);
+        next.extend_from_slice(window);
+        let start = std::mem::replace(&mut self.start, next.len());
+        let (gathered, level) = (std::mem::replace(&mut self.pending, next), self.level);
+        let (sender, receiver) = sync_channel(1);
+        rayon::spawn_fifo(move || {
+            let (before, block) = gathered.split_at(start);
             let mut crc = Crc::new();
             crc.update(block);
-            Ok((deflate(block, dictionary, self.level)?, crc))
+            // Nobody waits for it after an error.
+            let _ = sender.send(deflate(block, before, level).map(|bytes| Block { bytes, crc }));
         });
-        for (bytes, crc) in blocks.collect::<io::Result<Vec<_>>>()? {
-            self.crc.combine(&crc);
-            self.out.write_all(&bytes)?;
-        }
-        let keep = self.pending.len().min(WINDOW);
-        self.pending.drain(..self.pending.len() - keep);
-        self.packed = keep;
+        self.blocks.push_back(receiver);
         Ok(())
     }
 
+    fn write_first(&mut self) -> io::Result<()> {
+        let Some(receiver) = self.blocks.pop_front() else { return Ok(()) };
+        let block = wait(&receiver)?;
+        self.crc.combine(&block.crc);
+        self.out.write_all(&block.bytes)
+    }
+
     fn finish(mut self) -> io::Result<W> {
-        self.pack()?;
+        if self.pending.len() > self.start {
+            self.pack()?;
+        }
+        while !self.blocks.is_empty() {
+            self.write_first()?;
+        }
         self.out.write_all(&GZIP_END)?;
         self.out.write_all(&self.crc.sum().to_le_bytes())?;
         self.out.write_all(&self.crc.amount().to_le_bytes())?;
@@ -194,12 +220,28 @@ impl<W: Write> Gzip<W> {
     }
 }
 
+/// What another thread has made. One of rayon's own works meanwhile, for the others may all be waiting here.
+fn wait(receiver: &Receiver<io::Result<Block>>) -> io::Result<Block> {
+    let lost = |_| io::Error::other("a block was lost");
+    loop {
+        match receiver.try_recv() {
+            Err(TryRecvError::Empty) => {}
+            result => return result.map_err(|_| lost(RecvError))?,
+        }
+        match rayon::yield_now() {
+            None => return receiver.recv().map_err(lost)?,
+            Some(rayon::Yield::Executed) => {}
+            Some(rayon::Yield::Idle) => std::thread::yield_now(),
+        }
+    }
+}
+
 impl<W: Write> Write for Gzip<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = self.batch - (self.pending.len() - self.packed);
+        let room = BLOCK - (self.pending.len() - self.start);
         let taken = room.min(bytes.len());
         self.pending.extend_from_slice(&bytes[..taken]);
-        if self.pending.len() - self.packed == self.batch {
+        if taken == room {
             self.pack()?;
         }
         Ok(taken)

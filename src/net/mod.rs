@@ -4,6 +4,7 @@
 //! not wait for a server. Roots of trust are the system's (`SSL_CERT_FILE` and `SSL_CERT_DIR` count), else Mozilla's.
 
 mod forward;
+pub mod growing;
 mod guard;
 mod payload;
 mod proxy;
@@ -451,8 +452,11 @@ fn call(
     for (name, value) in headers {
         builder = builder.header(*name, value);
     }
-    // The length is told at the beginning: registries and object stores behind them want it.
-    let builder = builder.header("content-length", request.payload.len().to_string()).config().proxy(tunnel).build();
+    // The length is told at the beginning where it is known: registries and object stores behind them want it.
+    if let Some(length) = request.payload.len() {
+        builder = builder.header("content-length", length.to_string());
+    }
+    let builder = builder.config().proxy(tunnel).build();
     builder.send(ureq::SendBody::from_owned_reader(Heard { inner: request.payload.open()?, pulse: pulse.clone() }))
 }
 

@@ -1,5 +1,6 @@
 //! What a request sends.
 
+use super::growing::Growing;
 use super::transfer::Transfer;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -25,21 +26,24 @@ pub enum Payload {
         /// Is told how far it is.
         transfer: Option<Arc<Transfer>>,
     },
+    /// A file that is still written: in chunked transfer coding (RFC 9112, 7.1), for its length is not known.
+    Growing(Arc<Growing>),
 }
 
 impl Payload {
-    /// Its length in bytes.
-    pub fn len(&self) -> u64 {
+    /// Its length in bytes, if that is known.
+    pub fn len(&self) -> Option<u64> {
         match self {
-            Payload::None => 0,
-            Payload::Bytes(bytes) => bytes.len() as u64,
-            Payload::File { length, .. } => *length,
+            Payload::None => Some(0),
+            Payload::Bytes(bytes) => Some(bytes.len() as u64),
+            Payload::File { length, .. } => Some(*length),
+            Payload::Growing(_) => None,
         }
     }
 
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == Some(0)
     }
 
     /// A reader of all of it.
@@ -52,6 +56,7 @@ impl Payload {
                 file.seek(SeekFrom::Start(*offset))?;
                 Ok(Box::new(Shown { inner: file.take(*length), at: *offset, transfer: transfer.clone() }))
             }
+            Payload::Growing(growing) => growing.open(),
         }
     }
 }

@@ -149,6 +149,12 @@ impl Remote {
         }
     }
 
+    /// As [`Remote::send`], but once: for what is of no use when it is sent again.
+    pub fn send_once(&self, ask: &Ask<'_>) -> Result<Response, RegistryError> {
+        let authorization = self.authorization(ask)?;
+        self.http.send(&self.request(ask, authorization), &self.cancel).map_err(|e| self.net(e))
+    }
+
     /// As [`Remote::send`], where only one status will do.
     pub fn expect(&self, ask: &Ask<'_>, statuses: &[u16]) -> Result<Response, RegistryError> {
         let response = self.send(ask)?;

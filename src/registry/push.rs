@@ -1,19 +1,21 @@
 //! From the store into a registry.
 
 use super::client::Ask;
-use super::upload::Target;
+use super::upload::{STREAMED, Target};
 use super::{Registries, RegistryError};
 use crate::base::{Cancel, Digest, parallel};
 use crate::export::index::{Chosen, Whole};
 use crate::export::intake::{KEPT_GZIP, KEPT_ZSTD};
+use crate::export::packing::Notes;
 use crate::export::{Image, Packing};
 use crate::image::{Descriptor, Manifest, Reference};
+use crate::net::growing::Growth;
 use crate::net::transfer::{Act, Moving, News, Watch};
 use crate::net::{Method, Payload};
 use crate::store::Store;
 use crate::store::packed::Packed;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -108,14 +110,6 @@ pub(super) struct Pusher<'p> {
     present: AtomicUsize,
 }
 
-/// A layer as a blob to send.
-struct Made {
-    packed: Packed,
-    /// Removed at the end.
-    _dir: tempfile::TempDir,
-    path: PathBuf,
-}
-
 impl Pusher<'_> {
     fn chosen(self, chosen: &Chosen) -> Result<Pushed, RegistryError> {
         let tag = self.name.tag.as_deref().unwrap_or("latest");
@@ -204,14 +198,8 @@ impl Pusher<'_> {
         {
             return Ok(self.packing.describe(descriptor, known));
         }
-        let made = self.make(diff_id)?;
-        if let Some(way) = way {
-            self.store.remember_packed(diff_id, &way, made.packed.clone())?;
-        }
-        if known.as_ref() == Some(&made.packed) || !self.is_there(&made.packed.digest, made.packed.size)? {
-            self.send(&made.packed, &made.path)?;
-        }
-        Ok(self.packing.describe(descriptor, &made.packed))
+        let packed = self.make(diff_id, known.as_ref())?;
+        Ok(self.packing.describe(descriptor, &packed))
     }
 
     /// Sees to it that the registry has a blob of the store.
@@ -239,7 +227,7 @@ impl Pusher<'_> {
         Ok(there)
     }
 
-    pub fn send(&self, blob: &Packed, path: &std::path::Path) -> Result<(), RegistryError> {
+    pub fn send(&self, blob: &Packed, path: &Path) -> Result<(), RegistryError> {
         let moving = Moving::begin(self.watch, self.told, Act::Send, blob.digest, blob.size);
         self.target.send(&blob.digest, blob.size, path, moving.transfer())?;
         moving.complete();
@@ -247,16 +235,53 @@ impl Pusher<'_> {
         Ok(())
     }
 
-    /// Writes a layer as it is sent.
-    fn make(&self, diff_id: &Digest) -> Result<Made, RegistryError> {
+    /// Packs a layer and sends it meanwhile. `missing` is the blob of which it is known that the registry has it not.
+    fn make(&self, diff_id: &Digest, missing: Option<&Packed>) -> Result<Packed, RegistryError> {
         let dir = self.store.temp_dir()?;
         let path = dir.path().join("layer");
+        let growth = Growth::new(path.clone());
+        let growing = growth.growing();
+        std::thread::scope(|scope| {
+            let stream = scope.spawn(|| self.target.stream(&growing));
+            let packed = self.pack(diff_id, &path, growth)?;
+            let is_missing =
+                || Ok::<_, RegistryError>(missing == Some(&packed) || !self.is_there(&packed.digest, packed.size)?);
+            // On a slow line much may be left to be sent, perhaps for nothing.
+            if growing.behind() > STREAMED && !is_missing().inspect_err(|_| growing.give_up())? {
+                growing.give_up();
+                return Ok(packed);
+            }
+            let moving = (packed.size >= STREAMED).then(|| {
+                let moving = Moving::begin(self.watch, self.told, Act::Send, packed.digest, packed.size);
+                growing.show(moving.transfer().clone());
+                moving
+            });
+            // A thread that panicked has sent nothing.
+            let upload = stream.join().unwrap_or(Ok(None))?;
+            if let (Some(upload), Some(moving)) = (upload, moving)
+                && self.target.close(&upload, &packed.digest)?
+            {
+                moving.complete();
+                self.sent.fetch_add(1, Ordering::Relaxed);
+            } else if is_missing()? {
+                self.send(&packed, &path)?;
+            }
+            Ok(packed)
+        })
+    }
+
+    /// Writes a layer as it is sent, and remembers what it came to.
+    fn pack(&self, diff_id: &Digest, path: &Path, growth: Growth) -> Result<Packed, RegistryError> {
         let size = self.store.layer(diff_id)?.map_or(0, |layer| layer.tar_size);
         let moving = Moving::begin(self.watch, self.told, Act::Pack, *diff_id, size);
-        let noted = |bytes| moving.transfer().add(bytes);
-        let packed = self.packing.write_noting(self.store, diff_id, &path, &noted, self.cancel)?;
+        let notes = Notes { read: &|bytes| moving.transfer().add(bytes), written: &|bytes| growth.add(bytes) };
+        let packed = self.packing.write_noting(self.store, diff_id, path, &notes, self.cancel)?;
+        growth.complete();
         moving.complete();
-        Ok(Made { packed, _dir: dir, path })
+        if let Some(way) = self.packing.way() {
+            self.store.remember_packed(diff_id, &way, packed.clone())?;
+        }
+        Ok(packed)
     }
 
     fn manifest(&self, kind: &str, bytes: &[u8], reference: &str) -> Result<Digest, RegistryError> {

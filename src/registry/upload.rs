@@ -1,9 +1,11 @@
-//! A blob into a registry: not at all if it is there, by reference from another repository, in one piece, or in chunks.
+//! A blob into a registry: not at all if it is there, by reference from another repository, in one piece,
+//! in chunks, or while it is still made.
 
 use super::RegistryError;
 use super::auth::form;
 use super::client::{Ask, Remote};
 use crate::base::Digest;
+use crate::net::growing::Growing;
 use crate::net::transfer::Transfer;
 use crate::net::{Method, Payload, Response, Url};
 use std::path::Path;
@@ -11,6 +13,8 @@ use std::sync::Arc;
 
 /// Bytes of a chunk, which some registries bound to no more; the server may ask for longer ones.
 const CHUNK: u64 = if cfg!(test) { 64 << 10 } else { 4 << 20 };
+/// A blob that is made is sent meanwhile from this length on, in bytes: less is sent in no time.
+pub(super) const STREAMED: u64 = CHUNK;
 /// The longest chunk that a server gets its way with, in bytes.
 const MAX_CHUNK: u64 = 512 << 20;
 /// How often an upload is begun anew.
@@ -78,6 +82,40 @@ impl Target<'_> {
         Err(RegistryError::Contents { place, reason: "the registry does not take it".into() })
     }
 
+    /// Sends a blob while it is written, once it has got to [`STREAMED`] bytes: in one request of unknown length, as docker
+    /// does, which registries and what stands before them therefore take. Where to [`Target::close`] the upload; `None`:
+    /// there is none, for the blob was too short or given up or did not get through, and is to be sent when it is complete.
+    pub fn stream(&self, growing: &Arc<Growing>) -> Result<Option<Url>, RegistryError> {
+        if growing.wait(STREAMED).is_none_or(|length| length < STREAMED) {
+            return Ok(None);
+        }
+        let what = "take a blob".to_owned();
+        let (url, _) = self.begin(&what)?;
+        let mut ask = Ask::new(Method::Patch, url, self.scopes, what);
+        ask.headers.push(("content-type", "application/octet-stream".into()));
+        ask.payload = Payload::Growing(growing.clone());
+        match self.remote.send_once(&ask) {
+            Ok(response) if response.status == 202 => match response.header("location") {
+                Some(location) => self.remote.location(&ask.url, Some(location)).map(Some),
+                None => Ok(Some(ask.url)),
+            },
+            Err(RegistryError::Cancelled) => Err(RegistryError::Cancelled),
+            // Too long for it, cut, lost: all of that is seen to where the blob is sent as a whole.
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    /// Ends an upload all of whose bytes were sent; whether the registry took them for the blob.
+    pub fn close(&self, url: &Url, digest: &Digest) -> Result<bool, RegistryError> {
+        let mut ask = Ask::new(Method::Put, with_digest(url, digest)?, self.scopes, self.what(digest));
+        ask.headers.push(("content-type", "application/octet-stream".into()));
+        match self.remote.send(&ask) {
+            Ok(response) => Ok(response.status == 201),
+            Err(RegistryError::Cancelled) => Err(RegistryError::Cancelled),
+            Err(_) => Ok(false),
+        }
+    }
+
     fn ask(&self, method: Method, path: &str, what: String) -> Result<Ask<'_>, RegistryError> {
         let url = self.remote.url(&format!("{}/{path}", self.repository))?;
         Ok(Ask::new(method, url, self.scopes, what))
@@ -88,15 +126,15 @@ impl Target<'_> {
     }
 
     /// Begins an upload; where to send it, and the least length of a chunk.
-    fn begin(&self, digest: &Digest) -> Result<(Url, u64), RegistryError> {
-        let ask = self.ask(Method::Post, "blobs/uploads/", self.what(digest))?;
+    fn begin(&self, what: &str) -> Result<(Url, u64), RegistryError> {
+        let ask = self.ask(Method::Post, "blobs/uploads/", what.to_owned())?;
         let response = self.remote.expect(&ask, &[202])?;
         let least = response.header("oci-chunk-min-length").and_then(|l| l.trim().parse().ok()).unwrap_or(0);
         Ok((self.remote.location(&ask.url, response.header("location"))?, least))
     }
 
     fn whole(&self, digest: &Digest, size: u64, part: &Part<'_>) -> Result<Whole, RegistryError> {
-        let (url, _) = self.begin(digest)?;
+        let (url, _) = self.begin(&self.what(digest))?;
         let mut ask = Ask::new(Method::Put, with_digest(&url, digest)?, self.scopes, self.what(digest));
         ask.headers.push(("content-type", "application/octet-stream".into()));
         ask.payload = part(0, size);
@@ -109,7 +147,7 @@ impl Target<'_> {
     }
 
     fn in_chunks(&self, digest: &Digest, size: u64, part: &Part<'_>) -> Result<Whole, RegistryError> {
-        let (mut url, least) = self.begin(digest)?;
+        let (mut url, least) = self.begin(&self.what(digest))?;
         let chunk = CHUNK.max(least.min(MAX_CHUNK));
         let mut at = 0;
         let mut strikes = 0;

@@ -1,7 +1,8 @@
 //! Uploads.
 
 use super::server::*;
-use crate::export::fixture::{image, layer, store};
+use crate::base::Digest;
+use crate::export::fixture::{TestStore, image, layer, store};
 use crate::export::images;
 use crate::image::Reference;
 use crate::registry::Keyring;
@@ -121,6 +122,9 @@ fn chunks_are_as_long_as_the_server_wants_and_go_on_where_it_is() {
         if whole {
             return Some(answer("413 Payload Too Large", "", b""));
         }
+        if seen.is_streamed() {
+            return Some(answer("413 Payload Too Large", "", b""));
+        }
         // The first chunk arrived, and the answer to it was that it did not.
         if seen.method == "PATCH" && earlier == 1 {
             return Some(answer("416 Range Not Satisfiable", "", b""));
@@ -135,7 +139,7 @@ fn chunks_are_as_long_as_the_server_wants_and_go_on_where_it_is() {
     let written = image(&test.store, &[layer(&test.store, &[&format!("big={}", noise())])], &["x"]);
     picky.push(&test, &written.manifest).unwrap();
     picky.pull(&store()).unwrap();
-    assert!(picky.seen().iter().filter(|s| s.method == "PATCH").count() >= 2);
+    assert!(picky.seen().iter().filter(|s| s.method == "PATCH" && !s.is_streamed()).count() >= 2);
 }
 
 #[test]
@@ -198,4 +202,77 @@ fn a_token_that_runs_out_in_the_middle_of_a_push_is_renewed() {
     assert_eq!(guarded.push(&test, &written.manifest).unwrap().sent, 2);
     assert_eq!(realm.seen().len(), 3);
     assert_eq!(guarded.seen().iter().filter(|s| s.is("PUT", "/uploads/")).count(), 2);
+}
+
+/// An image of one layer of some length.
+fn long() -> (TestStore, Digest) {
+    let test = store();
+    let written = image(&test.store, &[layer(&test.store, &[&format!("big={}", noise())])], &["x"]);
+    (test, written.manifest)
+}
+
+#[test]
+fn a_long_layer_is_sent_while_it_is_packed_and_once() {
+    let ((test, manifest), good) = (long(), server(|_, _| None));
+    assert_eq!(good.push(&test, &manifest).unwrap().sent, 2);
+    let seen = good.seen();
+    assert_eq!(seen.iter().filter(|s| s.is_streamed()).count(), 1);
+    let whole = |s: &&Seen| s.is("PUT", "/uploads/") && s.field("content-length").is_some_and(|l| l != "0");
+    assert_eq!(seen.iter().filter(whole).count(), 1, "the config alone goes in one piece");
+    good.pull(&store()).unwrap();
+    let again = good.push(&test, &manifest).unwrap();
+    assert_eq!((again.sent, again.present), (0, 2), "what the layer came to was remembered");
+}
+
+#[test]
+fn a_stream_that_fails_is_followed_by_the_whole_blob() {
+    for (name, status) in [
+        ("too large", "413 Payload Too Large"),
+        ("wants a length", "411 Length Required"),
+        ("out of place", "416 Range Not Satisfiable"),
+        ("forgotten", "404 Not Found"),
+        ("busy", "503 Unavailable"),
+        ("elsewhere", "202 Accepted"),
+        ("cut", ""),
+    ] {
+        let ((test, manifest), picky) = (
+            long(),
+            server(move |seen, _| {
+                // An answer to no more than the head would do as well: here all of the body was read.
+                seen.is_streamed().then(|| if status.is_empty() { Vec::new() } else { answer(status, "", b"") })
+            }),
+        );
+        assert_eq!(picky.push(&test, &manifest).unwrap_or_else(|e| panic!("{name}: {e}")).sent, 2, "{name}");
+        assert_eq!(picky.seen().iter().filter(|s| s.is_streamed()).count(), 1, "{name}: a stream is not tried again");
+        picky.pull(&store()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(picky.push(&test, &manifest).unwrap().sent, 0, "{name}");
+    }
+}
+
+#[test]
+fn a_stream_that_loses_bytes_is_noticed_by_the_digest() {
+    let ((test, manifest), lossy) = (
+        long(),
+        server(|seen, _| {
+            let place = seen.path.clone();
+            // Taken, and not kept.
+            seen.is_streamed().then(|| answer("202 Accepted", &format!("Location: {place}\r\n"), b""))
+        }),
+    );
+    assert_eq!(lossy.push(&test, &manifest).unwrap().sent, 2);
+    lossy.pull(&store()).unwrap();
+}
+
+#[test]
+fn a_stream_that_is_led_away_gets_nothing() {
+    let ((test, manifest), astray) = (
+        long(),
+        server(|seen, _| {
+            let away = "Location: http://127.0.0.1:1/steal\r\n";
+            (seen.method == "POST").then(|| answer("202 Accepted", away, b""))
+        }),
+    );
+    let error = astray.push(&test, &manifest).unwrap_err().to_string();
+    assert!(error.contains("not its own"), "{error}");
+    assert!(astray.seen().iter().all(|s| s.method != "PUT" && s.method != "PATCH"));
 }

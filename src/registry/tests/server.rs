@@ -32,6 +32,11 @@ impl Seen {
         lines.into_iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim().to_owned())
     }
 
+    /// Whether its length was not told before.
+    pub fn is_streamed(&self) -> bool {
+        self.field("transfer-encoding").is_some_and(|coding| coding == "chunked")
+    }
+
     pub fn is(&self, method: &str, part: &str) -> bool {
         self.method == method && self.path.contains(part)
     }
@@ -119,7 +124,14 @@ pub fn paced(misbehave: impl Fn(&Seen, usize) -> Option<Reply> + Send + Sync + '
                 let mut seen = Seen { method, path, head: head.clone(), body: String::new(), blobs: 0, held: 0 };
                 let length = seen.field("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
                 let mut body = Vec::new();
-                let _ = reader.take(length).read_to_end(&mut body);
+                if seen.is_streamed() {
+                    // What breaks off in the middle is taken for nothing.
+                    if dechunk(&mut reader, &mut body).is_none() {
+                        return;
+                    }
+                } else {
+                    let _ = reader.take(length).read_to_end(&mut body);
+                }
                 let answer = {
                     let mut state = state.lock().unwrap();
                     seen.body = String::from_utf8(body.iter().copied().take(1000).collect()).unwrap_or_default();
@@ -135,6 +147,22 @@ pub fn paced(misbehave: impl Fn(&Seen, usize) -> Option<Reply> + Send + Sync + '
         }
     });
     server
+}
+
+/// A body in chunked transfer coding (RFC 9112, 7.1), if all of it comes.
+fn dechunk(reader: &mut impl BufRead, body: &mut Vec<u8>) -> Option<()> {
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let length = u64::from_str_radix(line.trim(), 16).ok()?;
+        let got = reader.take(length).read_to_end(body).ok()?;
+        reader.read_line(&mut String::new()).ok()?;
+        match length {
+            0 => return Some(()),
+            length if got as u64 == length => {}
+            _ => return None,
+        }
+    }
 }
 
 pub fn answer(status: &str, fields: &str, body: &[u8]) -> Vec<u8> {
