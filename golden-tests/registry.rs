@@ -247,7 +247,10 @@ fn killed() -> Result<(), Failed> {
     place.busybox()?;
     place.write("Dockerfile", "FROM busybox\nRUN head -c 8000000 /dev/urandom > /big\n");
     place.ok(&["build", "-q", "-t", &name, "."])?;
-    place.ok(&["push", &name])?;
+    contains(&place.ok(&["push", &name])?, "sent, 0 present)")?;
+    let streamed = proxy.requests().to_lowercase().matches("transfer-encoding: chunked").count();
+    same("requests with what is still packed", streamed, 1)?;
+    contains(&place.ok(&["push", &name])?, "(0 blobs sent")?;
 
     let fresh = Place::new();
     let partial = || -> Result<Option<(PathBuf, u64)>, Failed> {
