@@ -12,6 +12,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         env::trial("cache::a_pipeline_is_all_hits_on_a_fresh_machine", &WITH_REGISTRY, pipeline),
         env::trial("cache::an_image_carries_its_cache", &WITH_REGISTRY, carried),
+        env::trial("cache::each_image_of_an_index_carries_its_cache", &WITH_REGISTRY, carried_by_each),
         env::trial("cache::a_base_image_that_nothing_needs_is_not_pulled", &WITH_REGISTRY, lazy_bases),
         env::trial("cache::exports_add_up_and_send_only_what_is_new", &NEEDS, add_up),
         env::trial("cache::damage_costs_a_miss", &NEEDS, damage),
@@ -133,6 +134,34 @@ fn carried() -> Result<(), Failed> {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     same("hits", said.matches(&format!("CACHED (from {name})")).count(), 2)?;
     contains(&said, id.trim())
+}
+
+/// An image for several platforms: each of its manifests carries its own records, and a build reads those it is for.
+fn carried_by_each() -> Result<(), Failed> {
+    let place = Place::new();
+    let registry = Registry::start(&place, "}")?;
+    let name = format!("{}/team/app:1", registry.name);
+    let text = "FROM scratch\nARG TARGETARCH\nCOPY all /all\nCOPY $TARGETARCH /own\n";
+    let build = |at: &Place, platforms: &str, more: &[&str]| {
+        at.write("Dockerfile", text);
+        for file in ["all", "amd64", "arm64"] {
+            at.write(file, file);
+        }
+        let arguments = [&["build", "--progress", "plain", "--platform", platforms], more, &["."]].concat();
+        let output = at.rbuild(&arguments).output()?;
+        env::check(&arguments, &output)?;
+        Ok::<_, Failed>(String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let both = "linux/amd64,linux/arm64";
+    build(&place, both, &["-t", &name, "--push", "--cache-to", "type=inline"])?;
+    for (platforms, hits) in [("linux/amd64", 2), ("linux/arm64", 2), (both, 3)] {
+        let said = build(&Place::new(), platforms, &["--cache-from", &name])?;
+        same(platforms, said.matches(&format!("CACHED (from {name})")).count(), hits)?;
+        same(platforms, said.contains(" DONE "), false)?;
+    }
+    let said = build(&Place::new(), "linux/riscv64", &["--cache-from", &name, "--build-arg", "TARGETARCH=amd64"])?;
+    contains(&said, &format!("cache {name} is used as far as it is sound"))?;
+    contains(&said, "linux/riscv64")
 }
 
 /// A base image in a registry whose layers only a stage needs that is all hits.

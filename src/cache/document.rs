@@ -115,6 +115,17 @@ impl List {
         self.layers.binary_search_by(|l| l.info.diff_id.cmp(diff_id)).ok().map(|i| &self.layers[i])
     }
 
+    /// Adds what another list has and this one has not.
+    pub fn merge(&mut self, other: List) {
+        self.records.extend(other.records);
+        // Both sorts are stable: of two entries the earlier one, which is this list's, stays.
+        self.records.sort_by_key(|record| record.key);
+        self.records.dedup_by_key(|record| record.key);
+        self.layers.extend(other.layers);
+        self.layers.sort_by_key(|facts| facts.info.diff_id);
+        self.layers.dedup_by_key(|facts| facts.info.diff_id);
+    }
+
     /// The packed form.
     pub fn encode(&self) -> Vec<u8> {
         pack(&serde_json::to_vec(self).unwrap_or_default())

@@ -124,7 +124,7 @@ enum Contents {
     Nothing { absent: bool },
     /// Lists, read when a key of theirs is asked for.
     Lists(Lists, BTreeMap<String, OnceLock<Option<List>>>),
-    /// What an image says of itself.
+    /// What an image says of itself, or several images of an index.
     Inline(List),
 }
 
@@ -187,20 +187,33 @@ impl Cache {
 
     fn read_contents(&self) -> Result<Option<Contents>, CacheError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let Some(bytes) = self.place.manifest()? else { return Ok(None) };
-        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        let wrong = |reason: String| CacheError::Contents { place: self.name.to_string(), reason };
-        let manifest = Manifest::from_bytes(&bytes).map_err(|e| wrong(e.to_string()))?;
-        if let Some(text) = manifest.annotations.get(inline::ANNOTATION) {
-            let carried = inline::Carried::decode(text).map_err(wrong)?;
-            if !self.believes(&carried.digest(), carried.signature.as_deref()) {
-                return Ok(Some(Contents::Nothing { absent: false }));
-            }
-            return Ok(Some(Contents::Inline(carried.list(&manifest).map_err(wrong)?)));
+        let documents = self.place.manifests()?;
+        if documents.len() > 1 {
+            // The index was one.
+            self.requests.fetch_add(documents.len() as u64, Ordering::Relaxed);
         }
-        let lists = Lists::of(&self.name, &manifest)?;
-        let cells = lists.by_prefix.keys().map(|prefix| (prefix.clone(), OnceLock::new())).collect();
-        Ok(Some(Contents::Lists(lists, cells)))
+        let mut all = List::default();
+        for bytes in &documents {
+            self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            let manifest = Manifest::from_bytes(bytes).map_err(|e| self.wrong(e.to_string()))?;
+            if let Some(text) = manifest.annotations.get(inline::ANNOTATION) {
+                let carried = inline::Carried::decode(text).map_err(|reason| self.wrong(reason))?;
+                if self.believes(&carried.digest(), carried.signature.as_deref()) {
+                    all.merge(carried.list(&manifest).map_err(|reason| self.wrong(reason))?);
+                }
+            } else if documents.len() == 1 {
+                let lists = Lists::of(&self.name, &manifest)?;
+                let cells = lists.by_prefix.keys().map(|prefix| (prefix.clone(), OnceLock::new())).collect();
+                return Ok(Some(Contents::Lists(lists, cells)));
+            } else {
+                self.trouble(format!("{}: an image of several carries no records", self.name));
+            }
+        }
+        Ok((!documents.is_empty()).then_some(Contents::Inline(all)))
+    }
+
+    fn wrong(&self, reason: String) -> CacheError {
+        CacheError::Contents { place: self.name.to_string(), reason }
     }
 
     /// Whether what is signed so counts.

@@ -24,6 +24,15 @@ pub trait Place: std::fmt::Debug + Send + Sync {
     /// The place cannot be asked, or the document is longer than [`crate::image::MAX_DOCUMENT`].
     fn manifest(&self) -> Result<Option<Vec<u8>>, CacheError>;
 
+    /// The manifests that a build may read steps from: of an image for several platforms those of the build's platforms,
+    /// elsewhere the one of [`Place::manifest`]. Empty: there is no cache yet.
+    ///
+    /// # Errors
+    /// As [`Place::manifest`]; or the image is for none of the platforms.
+    fn manifests(&self) -> Result<Vec<Vec<u8>>, CacheError> {
+        Ok(self.manifest()?.into_iter().collect())
+    }
+
     /// The content of a blob, as it comes.
     ///
     /// # Errors

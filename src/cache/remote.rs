@@ -30,7 +30,7 @@ impl Tagged {
 
     fn repository(&self) -> Result<&Repository, CacheError> {
         let repository = self.repository.get_or_init(|| {
-            let Reach { settings, keyring, cancel } = &self.reach;
+            let Reach { settings, keyring, cancel, .. } = &self.reach;
             Repository::connect(&self.reference, self.to_write, settings, keyring, cancel).map_err(|e| e.to_string())
         });
         repository.as_ref().map_err(|reason| unreachable(&self.name, reason))
@@ -43,7 +43,11 @@ impl Place for Tagged {
     }
 
     fn manifest(&self) -> Result<Option<Vec<u8>>, CacheError> {
-        Ok(self.repository()?.manifest(&Platform::default())?)
+        Ok(self.repository()?.manifests(&[Platform::default()])?.pop())
+    }
+
+    fn manifests(&self) -> Result<Vec<Vec<u8>>, CacheError> {
+        Ok(self.repository()?.manifests(&self.reach.platforms)?)
     }
 
     fn open(&self, blob: &Descriptor) -> Result<Box<dyn Read + Send + '_>, CacheError> {

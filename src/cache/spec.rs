@@ -5,7 +5,7 @@ use super::{CacheError, Directory, Place, Tagged};
 use crate::base::{Cancel, text};
 use crate::diag::suggest;
 use crate::export::Packing;
-use crate::image::Reference;
+use crate::image::{Platform, Reference};
 use crate::layer::encode::Encoding;
 use crate::registry::{Keyring, Settings};
 use crate::s3::{Bucket, Secret};
@@ -65,6 +65,8 @@ pub struct Reach {
     pub settings: Settings,
     /// Credentials for them.
     pub keyring: Keyring,
+    /// What is built for: of an image for several platforms these are read.
+    pub platforms: Vec<Platform>,
     /// Stop flag.
     pub cancel: Cancel,
 }

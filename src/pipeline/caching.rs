@@ -45,7 +45,13 @@ pub(super) fn imports(request: &BuildRequest) -> Option<Imports> {
 
 fn reach(request: &BuildRequest) -> Reach {
     let pulling = &request.pulling;
-    Reach { settings: pulling.settings.clone(), keyring: pulling.keyring.clone(), cancel: request.cancel.clone() }
+    let platforms: BTreeSet<_> = request.targets.iter().flat_map(super::Target::all_platforms).collect();
+    Reach {
+        settings: pulling.settings.clone(),
+        keyring: pulling.keyring.clone(),
+        platforms: platforms.into_iter().collect(),
+        cancel: request.cancel.clone(),
+    }
 }
 
 /// Solves the graph (`cx.cancel`: interrupted by the user), and has the layers of its result fetched that only a cache has. A layer that turns out not to be

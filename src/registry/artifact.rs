@@ -10,6 +10,7 @@ use crate::image::Platform;
 use crate::image::{Descriptor, Reference};
 use crate::net::transfer::{Act, Transfer};
 use crate::net::{Method, Payload};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,21 +42,35 @@ impl Repository {
         Ok(Repository { remote, name: name.clone(), scopes })
     }
 
-    /// The manifest under the name; of an index, the one for `platform`. `None`: the registry has none.
+    /// The manifest under the name; of an index, those of the images for `platforms`, as far as it has them. Empty: the
+    /// registry has none.
     ///
     /// # Errors
-    /// The registry cannot be asked, or gives what is no manifest.
-    pub fn manifest(&self, platform: &Platform) -> Result<Option<Vec<u8>>, RegistryError> {
+    /// The registry cannot be asked, gives what is no manifest, or an index without any of the platforms.
+    pub fn manifests(&self, platforms: &[Platform]) -> Result<Vec<Vec<u8>>, RegistryError> {
         let puller = Puller::new(&self.remote, &self.name, &|_, _| {});
         let top = match puller.top() {
-            Err(RegistryError::NotFound { .. }) => return Ok(None),
+            Err(RegistryError::NotFound { .. }) => return Ok(Vec::new()),
             top => top?,
         };
         if Descriptor::new(&top.kind, top.digest, 0).is_manifest() {
-            return Ok(Some(top.bytes));
+            return Ok(vec![top.bytes]);
         }
-        let (_, _, _, bytes) = puller.manifest_below(top, platform)?;
-        Ok(Some(bytes))
+        let mut found: BTreeMap<Digest, Vec<u8>> = BTreeMap::new();
+        let mut lacking = None;
+        for platform in platforms {
+            match puller.manifest_below(top.clone(), platform) {
+                Ok((_, descriptor, _, bytes)) => {
+                    found.insert(descriptor.digest, bytes);
+                }
+                Err(error @ RegistryError::Platform { .. }) => lacking = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match lacking {
+            Some(error) if found.is_empty() => Err(error),
+            _ => Ok(found.into_values().collect()),
+        }
     }
 
     /// A blob as a stream, which survives cut connections. Whoever reads verifies.
