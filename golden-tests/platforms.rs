@@ -10,6 +10,7 @@ const NEEDS: [Need; 3] = [Need::Busybox, Need::Sandbox, Need::Registry];
 pub fn trials() -> Vec<Trial> {
     vec![
         env::trial("platforms::of_an_index_in_a_registry_the_right_image_is_taken", &NEEDS[2..], registry),
+        env::trial("platforms::a_layout_is_a_context_for_each_platform", &[], layout),
         env::trial("platforms::a_process_for_another_machine_is_refused_with_a_way_out", &NEEDS[..2], foreign),
     ]
 }
@@ -51,6 +52,31 @@ fn registry() -> Result<(), Failed> {
     }
     place.ok(&["pull", "-q", "--all-platforms", &name])?;
     place.ok(&["push", &name]).map(drop)
+}
+
+/// Of an index in an OCI layout each platform gets its own image, whatever this machine is.
+fn layout() -> Result<(), Failed> {
+    let place = Place::new();
+    place.write("a", "a");
+    place.write("Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY a /$TARGETARCH\n");
+    let (to, from) = ("type=oci,tar=false,dest=layout", "base=oci-layout://layout");
+    place.ok(&["build", "-q", "--platform", "linux/amd64,linux/s390x", "-o", to, "."])?;
+    place.write("Dockerfile", "FROM base\nCOPY a /next\n");
+    let next = Place::new();
+    let next_root = next.store().display().to_string();
+    let at_next = |arguments: &[&str]| place.ok(&[&["--root", &next_root], arguments].concat());
+    for platforms in ["linux/s390x", "linux/amd64", "linux/amd64,linux/s390x"] {
+        at_next(&["build", "-q", "--platform", platforms, "--build-context", from, "-t", "next", "."])?;
+        for platform in platforms.split(',') {
+            let tar = place.path().join("next.tar").display().to_string();
+            at_next(&["export", "--platform", platform, "-o", &tar, "next"])?;
+            let listed = std::process::Command::new("tar").args(["tf", &tar]).output()?;
+            let mut files: Vec<&str> = std::str::from_utf8(&listed.stdout)?.lines().collect();
+            files.sort_by_key(|file| *file == "next");
+            same(platform, files, vec![platform.trim_start_matches("linux/"), "next"])?;
+        }
+    }
+    Ok(())
 }
 
 /// A machine that this one has no emulator for.

@@ -89,6 +89,10 @@ impl ContextArg {
         if name.is_empty() || value.is_empty() {
             return Err("the name and the value must not be empty".into());
         }
+        if let Some((name, platform)) = name.split_once("::") {
+            let way = format!("give '{name}' to a build for that platform alone");
+            return Err(format!("contexts for one platform ('{platform}') are not supported; {way}"));
+        }
         let source = match value.split_once("://") {
             Some(("docker-image", image)) => ContextSource::Image(image.to_owned()),
             // Looked into when the build needs it.
@@ -194,7 +198,8 @@ mod tests {
         for (text, source) in cases {
             assert_eq!(ContextArg::parse(text), Ok(ContextArg { name: "a".into(), source }), "{text}");
         }
-        for bad in ["a", "=x", "a=", "a=ftp://x/y", "a=oci-layout://", "a=oci-layout://x@sha256:1"] {
+        for bad in ["a", "=x", "a=", "a=ftp://x/y", "a=oci-layout://", "a=oci-layout://x@sha256:1", "a::linux/arm64=x"]
+        {
             assert!(ContextArg::parse(bad).is_err(), "{bad}");
         }
     }
