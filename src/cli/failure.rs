@@ -129,7 +129,9 @@ impl From<BuildError> for Failure {
                 let code = match *error.error {
                     OpError::Input { code, .. } if is_absence(code) => Code::NotFound,
                     OpError::Input { code: "remote-failed", .. } => Code::Network,
-                    OpError::Sandbox(SandboxError::Host { .. }) => Code::Host,
+                    OpError::Sandbox(SandboxError::Host { .. }) | OpError::Input { code: "no-emulator", .. } => {
+                        Code::Host
+                    }
                     OpError::Store(_) => Code::Store,
                     _ => Code::Step,
                 };
