@@ -68,8 +68,11 @@ fn fuzz((name, target): targets::Target) -> Result<(), Failed> {
     if seeds.is_empty() {
         return Err(format!("fuzz/seeds/{name} is empty").into());
     }
-    if name == "parse" {
-        files(&project().join("golden-tests/cases"), "Dockerfile", &mut seeds);
+    // The tests' own files are seeds, too.
+    match name {
+        "parse" => files(&project().join("golden-tests/cases"), "Dockerfile", &mut seeds),
+        "bake" => files(&project().join("golden-tests/bake"), "", &mut seeds),
+        _ => {}
     }
     let seconds = std::env::var("RBUILD_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     let end = Instant::now() + Duration::from_secs(seconds);

@@ -155,7 +155,7 @@ pub fn build(request: &BuildRequest, sink: &Sink<'_>) -> Result<Vec<BuildResult>
     let remembered = recall::remember(&store, project, options.last.as_ref(), solved.steps, &lowered);
     let solutions = solved.result.map_err(|error| {
         let told = inputs::blame(&error, &lowered.graph, &request.targets);
-        failure::of_step(error, &lowered).with_notes(told)
+        lowered.failure(error).with_notes(told)
     })?;
     remembered?;
     kept?;

@@ -1,12 +1,16 @@
 //! Flags about where images, files and commits come from, and which: those of `build`, `plan`, `lock` and `vendor`.
 
 use super::failure::{Code, Failure};
+use super::manifest::ManifestArgs;
+use super::secret::{self, SecretArg};
+use super::{Session, context};
 use crate::base::Cancel;
 use crate::graph::Remote;
 use crate::lock::{Change, Lock};
 use crate::net;
-use crate::pipeline::inputs::{InputPolicy, LockFile, LockFileError, settle_context};
-use crate::pipeline::{DockerfileInput, Target};
+use crate::pipeline::inputs::{InputPolicy, LockFile, LockFileError, Stages, settle_context};
+use crate::pipeline::{BuildRequest, DockerfileInput, Target};
+use crate::registry::Keyring;
 use crate::solver::event::Event;
 use crate::store::Store;
 use crate::ui::{out, report, sanitize};
@@ -82,6 +86,52 @@ impl InputArgs {
         }
         let vendor = self.vendor.clone().or_else(|| lock.as_ref().and_then(LockFile::vendor));
         Ok(InputPolicy { lock, locked, offline: self.offline, vendor, context: usual.context })
+    }
+}
+
+/// What `lock` and `vendor` are told alike.
+pub struct Asked<'a> {
+    /// Which Dockerfile.
+    pub manifest: &'a ManifestArgs,
+    /// For fetching.
+    pub secrets: &'a [SecretArg],
+    /// The lock file, if it was named.
+    pub lock_file: Option<&'a PathBuf>,
+    /// Not all stages.
+    pub needed: bool,
+    /// The build context, or its address.
+    pub context: &'a Path,
+}
+
+/// A request of one target, whose lock file is to be written.
+pub struct Prepared {
+    /// The request.
+    pub request: BuildRequest,
+    /// The lock file as it is.
+    pub written: LockFile,
+    /// Which stages are looked at.
+    pub stages: Stages,
+    /// The context, if it is on the network and the lock file was named.
+    pub further: Vec<Remote>,
+}
+
+impl Asked<'_> {
+    /// Opens the store and the context.
+    pub fn prepare(&self, session: &Session) -> Result<Prepared, Failure> {
+        session.enter_to_write()?;
+        let cancel = session.watch();
+        let secrets = secret::read_all(self.secrets)?;
+        let place = context::prepare(self.context, self.manifest.file.as_deref(), &secrets, session, &cancel)?;
+        let mut target = self.manifest.target_for(place.dockerfile.clone(), place.context.clone(), session)?;
+        let written = to_write(self.lock_file, &target, self.context)?;
+        target.inputs = InputPolicy { lock: Some(written.clone()), ..InputPolicy::default() };
+        let mut request = session.request(vec![target])?;
+        request.secrets = secrets;
+        request.cancel = cancel;
+        request.pulling.keyring = Keyring::from_environment();
+        let stages = if self.needed { Stages::Target } else { Stages::All };
+        let further = context::remote(self.context)?.filter(|_| self.lock_file.is_some()).into_iter().collect();
+        Ok(Prepared { request, written, stages, further })
     }
 }
 

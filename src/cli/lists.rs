@@ -2,7 +2,8 @@
 
 use super::failure::{Code, Failure};
 use super::{Session, values};
-use crate::export::index::{self, Document};
+use crate::export::document::{self, Document};
+use crate::export::index;
 use crate::export::listing::{HandMade, Notes};
 use crate::export::{Packing, images};
 use crate::image::Reference;
@@ -244,7 +245,7 @@ fn make(args: &Create, store: &Store) -> Result<(), Failure> {
 
 fn inspect(text: &str, store: &Store) -> Result<(), Failure> {
     let (digest, _) = images::resolve_root(store, text)?;
-    let bytes = match index::document(store, &digest)? {
+    let bytes = match document::read(store, &digest)? {
         Document::Index(index) => index.to_bytes(),
         Document::Manifest(manifest, _) => manifest.to_bytes(),
     };

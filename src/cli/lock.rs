@@ -1,11 +1,11 @@
 //! `rbuild lock`.
 
+use super::Session;
 use super::failure::{Code, Failure};
+use super::inputs::{self, Asked, Prepared};
 use super::manifest::ManifestArgs;
 use super::secret::SecretArg;
-use super::{Session, context, inputs};
-use crate::pipeline::inputs::{InputPolicy, LockFile, Stages, Update, update};
-use crate::registry::Keyring;
+use crate::pipeline::inputs::{LockFile, Update, update};
 use crate::ui::{out, report};
 use clap::Args;
 use std::path::PathBuf;
@@ -65,25 +65,20 @@ pub struct LockArgs {
 
 /// Writes the lock file, or tells whether it is up to date.
 pub fn run(args: &LockArgs, session: &Session) -> Result<(), Failure> {
-    session.enter_to_write()?;
-    let cancel = session.watch();
-    let secrets = super::secret::read_all(&args.secrets)?;
-    let place = context::prepare(&args.context, args.manifest.file.as_deref(), &secrets, session, &cancel)?;
-    let mut target = args.manifest.target_for(place.dockerfile.clone(), place.context.clone(), session)?;
-    let written = inputs::to_write(args.lock_file.as_ref(), &target, &args.context)?;
-    target.inputs = InputPolicy { lock: Some(written.clone()), ..InputPolicy::default() };
-    let mut request = session.request(vec![target])?;
-    request.secrets = secrets;
-    request.cancel = cancel;
-    request.pulling.keyring = Keyring::from_environment();
+    let asked = Asked {
+        manifest: &args.manifest,
+        secrets: &args.secrets,
+        lock_file: args.lock_file.as_ref(),
+        needed: args.needed,
+        context: &args.context,
+    };
+    let Prepared { request, written, stages, further } = asked.prepare(session)?;
     let which = match args.update.as_slice() {
         [] if args.check => Update::All,
         [] => Update::Missing,
         names if names.iter().any(String::is_empty) => Update::All,
         names => Update::Named(names.to_vec()),
     };
-    let stages = if args.needed { Stages::Target } else { Stages::All };
-    let further: Vec<_> = context::remote(&args.context)?.filter(|_| args.lock_file.is_some()).into_iter().collect();
     let updated = update(&request, &which, stages, &further, &inputs::tell)?;
     if let Some(word) = updated.strange.first() {
         let text = format!("'{word}' is no image, address or repository that the Dockerfile names");

@@ -1,12 +1,12 @@
 //! `rbuild vendor`.
 
+use super::Session;
 use super::failure::Failure;
+use super::inputs::{self, Asked, Prepared};
 use super::manifest::ManifestArgs;
 use super::secret::SecretArg;
-use super::{Session, context, inputs};
 use crate::pipeline::Pull;
-use crate::pipeline::inputs::{InputPolicy, LockFile, Stages, Update, update, vendor};
-use crate::registry::Keyring;
+use crate::pipeline::inputs::{LockFile, Update, update, vendor};
 use crate::ui::{out, report};
 use clap::Args;
 use std::path::{Component, Path, PathBuf};
@@ -55,20 +55,15 @@ pub struct VendorArgs {
 
 /// Fills the directory.
 pub fn run(args: &VendorArgs, session: &Session) -> Result<(), Failure> {
-    session.enter_to_write()?;
-    let cancel = session.watch();
-    let secrets = super::secret::read_all(&args.secrets)?;
-    let place = context::prepare(&args.context, args.manifest.file.as_deref(), &secrets, session, &cancel)?;
-    let mut target = args.manifest.target_for(place.dockerfile.clone(), place.context.clone(), session)?;
-    let written = inputs::to_write(args.lock_file.as_ref(), &target, &args.context)?;
-    target.inputs = InputPolicy { lock: Some(written.clone()), ..InputPolicy::default() };
-    let mut request = session.request(vec![target])?;
-    request.secrets = secrets;
-    request.cancel = cancel;
+    let asked = Asked {
+        manifest: &args.manifest,
+        secrets: &args.secrets,
+        lock_file: args.lock_file.as_ref(),
+        needed: args.needed,
+        context: &args.context,
+    };
+    let Prepared { mut request, written, stages, further } = asked.prepare(session)?;
     request.pulling.when = Pull::Missing;
-    request.pulling.keyring = Keyring::from_environment();
-    let stages = if args.needed { Stages::Target } else { Stages::All };
-    let further: Vec<_> = context::remote(&args.context)?.filter(|_| args.lock_file.is_some()).into_iter().collect();
     let updated = update(&request, &Update::Missing, stages, &further, &inputs::tell)?;
     inputs::show_changes(&written.lock.changes(&updated.lock))?;
     let mut lock = LockFile { path: written.path, lock: updated.lock };

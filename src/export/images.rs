@@ -4,7 +4,7 @@
 //! kept by a ref that is its own ID (`sha256:…`), which no name can be.
 
 use super::ExportError;
-use super::index::{self, Document};
+use super::document::{self, Document};
 use crate::base::{Digest, clock};
 use crate::diag::suggest;
 use crate::image::reference::DEFAULT_REGISTRY;
@@ -104,11 +104,11 @@ pub fn read(store: &Store, digest: &Digest) -> Result<Image, ExportError> {
 /// # Errors
 /// As [`read`].
 pub fn read_for(store: &Store, digest: &Digest, platform: &Platform) -> Result<Image, ExportError> {
-    match index::document(store, digest)? {
+    match document::read(store, digest)? {
         Document::Manifest(manifest, size) => of_manifest(store, digest, *manifest, size),
         Document::Index(listed) => {
-            let chosen = index::choose(store, digest, &listed, platform)?;
-            match index::document(store, &chosen)? {
+            let chosen = document::choose(store, digest, &listed, platform)?;
+            match document::read(store, &chosen)? {
                 Document::Manifest(manifest, size) => {
                     Ok(Image { index: Some(*digest), ..of_manifest(store, &chosen, *manifest, size)? })
                 }
@@ -136,9 +136,9 @@ fn of_manifest(store: &Store, digest: &Digest, manifest: Manifest, size: u64) ->
 
 /// Every stored image that a ref's digest leads to: one, or those of an index. What cannot be read is left out.
 fn all_of(store: &Store, digest: &Digest) -> Vec<Image> {
-    let manifests = match index::document(store, digest) {
+    let manifests = match document::read(store, digest) {
         Ok(Document::Manifest(..)) => vec![*digest],
-        Ok(Document::Index(listed)) => index::stored(store, &listed).manifests.iter().map(|d| d.digest).collect(),
+        Ok(Document::Index(listed)) => document::stored(store, &listed).manifests.iter().map(|d| d.digest).collect(),
         Err(_) => Vec::new(),
     };
     manifests.iter().filter_map(|manifest| read(store, manifest).ok()).collect()
@@ -146,7 +146,7 @@ fn all_of(store: &Store, digest: &Digest) -> Vec<Image> {
 
 /// What a ref's digest goes by: the image's ID, or the index's own digest.
 fn id_of(store: &Store, digest: &Digest) -> Result<Digest, ExportError> {
-    match index::document(store, digest)? {
+    match document::read(store, digest)? {
         Document::Manifest(manifest, size) => Ok(of_manifest(store, digest, *manifest, size)?.id),
         Document::Index(_) => Ok(*digest),
     }
@@ -305,8 +305,8 @@ fn listed(store: &Store, name: Option<Reference>, root: &Digest) -> Result<Liste
         None => images.first().map_or_else(|| read(store, root), |first| Ok(first.clone()))?,
     };
     let layers: BTreeSet<Digest> = images.iter().flat_map(|image| image.config.rootfs.diff_ids.clone()).collect();
-    let index = match index::document(store, root)? {
-        Document::Index(listed) => Some(index::stored(store, &listed)),
+    let index = match document::read(store, root)? {
+        Document::Index(listed) => Some(document::stored(store, &listed)),
         Document::Manifest(..) => None,
     };
     let is_index = index.is_some();

@@ -1,64 +1,13 @@
 //! Indexes in the store: images of several platforms under one digest. An index may list images that the store does not
 //! hold, as one does that was pulled for some of its platforms.
 
+use super::document::{self, Document};
 use super::images::Image;
 use super::{ExportError, images};
 use crate::base::Digest;
-use crate::image::{Descriptor, DocumentError, ImageIndex, Manifest, Platform};
+use crate::image::{Descriptor, ImageIndex, Platform};
 use crate::store::Store;
 use std::collections::BTreeMap;
-
-/// What a ref leads to.
-#[derive(Clone, Debug)]
-pub enum Document {
-    /// One image's manifest, and its length in bytes.
-    Manifest(Box<Manifest>, u64),
-    /// An index of several.
-    Index(ImageIndex),
-}
-
-/// Reads a manifest or an index.
-///
-/// # Errors
-/// It is not stored, damaged or neither.
-pub fn document(store: &Store, digest: &Digest) -> Result<Document, ExportError> {
-    let bytes = store.read_blob(digest)?;
-    let invalid = |reason: DocumentError| ExportError::Document { place: digest.to_string(), reason };
-    match Manifest::from_bytes(&bytes) {
-        Ok(manifest) => Ok(Document::Manifest(Box::new(manifest), bytes.len() as u64)),
-        // Only an index has no config and still passes for one.
-        Err(reason) => ImageIndex::from_bytes(&bytes).map(Document::Index).map_err(|_| invalid(reason)),
-    }
-}
-
-/// The images of an index that are in the store.
-pub fn stored(store: &Store, index: &ImageIndex) -> ImageIndex {
-    let here = |d: &&Descriptor| d.is_image() && d.is_manifest() && store.has_blob(&d.digest);
-    ImageIndex { manifests: index.manifests.iter().filter(here).cloned().collect(), ..index.clone() }
-}
-
-/// The images of an index that are not in the store, by their platforms.
-pub fn missing(store: &Store, index: &ImageIndex) -> Vec<String> {
-    let gone = index.images().filter(|(d, _)| !store.has_blob(&d.digest));
-    gone.map(|(_, is)| is.map_or("unknown".into(), |is| is.to_string())).collect()
-}
-
-/// The manifest of the image for `platform`.
-///
-/// # Errors
-/// [`ExportError::Platform`]: the store has none that runs there.
-pub fn choose(store: &Store, digest: &Digest, index: &ImageIndex, platform: &Platform) -> Result<Digest, ExportError> {
-    let here = stored(store, index);
-    match here.pick(platform) {
-        Some(found) => Ok(found.digest),
-        None => Err(ExportError::Platform {
-            image: digest.short(),
-            wanted: platform.to_string(),
-            stored: here.platforms(),
-            missing: missing(store, index),
-        }),
-    }
-}
 
 /// Writes an index of images that are stored, in this order, with annotations of its own; its digest.
 ///
@@ -129,12 +78,12 @@ impl From<Image> for Chosen {
 /// # Errors
 /// [`ExportError::Partial`]: not all of an index is stored; [`ExportError::Platform`]; something cannot be read.
 pub fn chosen(store: &Store, root: &Digest, platforms: &[Platform]) -> Result<Chosen, ExportError> {
-    let Document::Index(listed) = document(store, root)? else {
+    let Document::Index(listed) = document::read(store, root)? else {
         return Ok(Chosen { image: images::read(store, root)?, whole: None });
     };
     let digest = match platforms {
         [] => {
-            let missing = missing(store, &listed);
+            let missing = document::missing(store, &listed);
             if !missing.is_empty() {
                 return Err(ExportError::Partial { image: root.short(), missing });
             }
@@ -147,7 +96,7 @@ pub fn chosen(store: &Store, root: &Digest, platforms: &[Platform]) -> Result<Ch
         }
         [one] => return Ok(Chosen { image: images::read_for(store, root, one)?, whole: None }),
         several => {
-            let one = |platform: &Platform| Ok((platform.clone(), choose(store, root, &listed, platform)?));
+            let one = |platform: &Platform| Ok((platform.clone(), document::choose(store, root, &listed, platform)?));
             let found = several.iter().map(one).collect::<Result<Vec<_>, ExportError>>()?;
             write(store, &found, listed.annotations.clone())?
         }
@@ -164,7 +113,7 @@ pub fn chosen(store: &Store, root: &Digest, platforms: &[Platform]) -> Result<Ch
 /// An index with its images, all of which must be stored.
 fn whole(store: &Store, digest: &Digest) -> Result<Whole, ExportError> {
     let size = store.read_blob(digest)?.len() as u64;
-    let Document::Index(index) = document(store, digest)? else {
+    let Document::Index(index) = document::read(store, digest)? else {
         return Err(ExportError::Inconsistent { image: digest.short(), reason: "it is no index".into() });
     };
     let images = index.images().map(|(d, _)| images::read(store, &d.digest)).collect::<Result<Vec<_>, _>>()?;
@@ -177,7 +126,7 @@ fn whole(store: &Store, digest: &Digest) -> Result<Whole, ExportError> {
 /// It cannot be read.
 pub fn describe(store: &Store, digest: &Digest) -> Result<Descriptor, ExportError> {
     let size = store.read_blob(digest)?.len() as u64;
-    Ok(match document(store, digest)? {
+    Ok(match document::read(store, digest)? {
         Document::Manifest(manifest, size) => Descriptor::new(manifest.kind(), *digest, size),
         Document::Index(index) => Descriptor::new(index.kind(), *digest, size),
     })
@@ -222,13 +171,13 @@ mod tests {
         let host = Platform::new("linux", "amd64", "");
         let written = image(&test.store, &[], &[]);
         let digest = write(&test.store, &[(host.clone(), written.manifest)], BTreeMap::new()).unwrap();
-        let Document::Index(mut index) = document(&test.store, &digest).unwrap() else { panic!() };
+        let Document::Index(mut index) = document::read(&test.store, &digest).unwrap() else { panic!() };
         let mut absent = Descriptor::new(media::MANIFEST, Digest::of(b"absent"), 6);
         absent.platform = Some(Platform::new("linux", "arm64", "").to_value());
         index.manifests.insert(0, absent);
         let partial = test.store.put_blob(&index.to_bytes()).unwrap();
         assert_eq!(images::read_for(&test.store, &partial, &host).unwrap().id, written.id);
-        assert_eq!(missing(&test.store, &index), ["linux/arm64"]);
+        assert_eq!(document::missing(&test.store, &index), ["linux/arm64"]);
         let error = images::read_for(&test.store, &partial, &Platform::new("linux", "arm64", "")).unwrap_err();
         assert!(error.to_string().contains("linux/arm64"), "{error}");
     }

@@ -1,6 +1,7 @@
 //! Indexes made by hand: images put under one name, each with what it is for.
 
-use super::index::{self, Document};
+use super::document::{self, Document};
+use super::index;
 use super::{ExportError, images};
 use crate::base::Digest;
 use crate::image::{Descriptor, ImageIndex, Platform, Reference};
@@ -65,7 +66,7 @@ impl HandMade {
     /// There is none of that name, or it is a single image.
     pub fn open(store: &Store, name: &Reference) -> Result<HandMade, ExportError> {
         let (digest, _) = images::resolve_root(store, &name.to_string())?;
-        match index::document(store, &digest)? {
+        match document::read(store, &digest)? {
             Document::Index(index) => Ok(HandMade { name: name.clone(), index }),
             Document::Manifest(..) => Err(ExportError::Inconsistent {
                 image: name.familiar(),

@@ -5,6 +5,7 @@ pub mod archive;
 pub mod assemble;
 pub mod change;
 pub mod diff;
+pub mod document;
 pub mod error;
 #[cfg(test)]
 pub(crate) mod fixture;

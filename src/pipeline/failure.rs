@@ -1,28 +1,22 @@
 //! A failed step, told at its instruction.
 
 use super::BuildError;
-use super::targets::Lowered;
 use crate::diag::{Diagnostic, Source, Span};
 use crate::graph::StepId;
 use crate::ops::OpError;
 use crate::solver::SolveError;
 
 /// Points at the instruction of a failed step, at the very word if the failure names one.
-pub(super) fn of_step(error: SolveError, lowered: &Lowered) -> BuildError {
-    if matches!(*error.error, OpError::Cancelled) {
-        return BuildError::Interrupted;
+pub(super) fn of_step(error: SolveError, instruction: Span, source: &Source) -> BuildError {
+    match *error.error {
+        OpError::Cancelled => BuildError::Interrupted,
+        _ => pointed(error, instruction, source),
     }
-    let source = lowered.source(error.step);
-    let instruction = lowered.graph.step(error.step).span.unwrap_or_default();
-    pointed(error, instruction, source)
 }
 
 /// The same for a source on the network that is looked at before its graph is solved.
 pub(super) fn of_source(error: OpError, label: String, instruction: Span, source: &Source) -> BuildError {
-    if matches!(error, OpError::Cancelled) {
-        return BuildError::Interrupted;
-    }
-    pointed(SolveError { step: StepId(0), label, error: error.into() }, instruction, source)
+    of_step(SolveError { step: StepId(0), label, error: error.into() }, instruction, source)
 }
 
 fn pointed(error: SolveError, instruction: Span, source: &Source) -> BuildError {

@@ -1,7 +1,7 @@
 //! What is remembered of builds, and what that says of the next: the record of a project's last build, `why` and `plan`.
 
 use super::targets::{self, Around, Lowered};
-use super::{BuildError, BuildRequest, Target, caching, failure};
+use super::{BuildError, BuildRequest, Target, caching};
 use crate::ops::context::Contexts;
 use crate::ops::imported::Imported;
 use crate::ops::{Cx, OpError};
@@ -82,7 +82,7 @@ pub fn plan(request: &BuildRequest, sink: &solver::Sink<'_>) -> Result<Plan, Bui
     let planned = plan::plan(&lowered.graph, &cx, &options);
     // The build that follows need not hash the files again.
     contexts.save()?;
-    let mut plan = planned.map_err(|error| failure::of_step(error, &lowered))?;
+    let mut plan = planned.map_err(|error| lowered.failure(error))?;
     for (forecast, step) in plan.steps.iter_mut().zip(&lowered.graph.steps) {
         forecast.line = lowered.line(step.id);
     }

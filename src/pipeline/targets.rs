@@ -1,7 +1,7 @@
 //! The targets of a build as one graph: each file is lowered for each platform of its target, and what two of them do
 //! alike is one step.
 
-use super::{BuildError, BuildRequest, Origin, Target, bases, inputs, warn};
+use super::{BuildError, BuildRequest, Origin, Target, bases, failure, inputs, warn};
 use crate::cache::Imports;
 use crate::diag::{Diagnostic, Source};
 use crate::dockerfile::check::{Depth, check};
@@ -11,7 +11,7 @@ use crate::graph::{ContextId, Graph, StepId};
 use crate::image::{Platform, Reference};
 use crate::ops::context::{ContextSpec, Contexts, LocalContext};
 use crate::registry::lazy::Promised;
-use crate::solver;
+use crate::solver::{self, SolveError};
 use crate::store::Store;
 use std::collections::HashSet;
 
@@ -41,6 +41,13 @@ impl Lowered {
     /// The file that a step stands in.
     pub fn source(&self, step: StepId) -> &Source {
         &self.sources[step.index()]
+    }
+
+    /// What to tell of a step that failed.
+    pub fn failure(&self, error: SolveError) -> BuildError {
+        let instruction = self.graph.step(error.step).span.unwrap_or_default();
+        let source = self.source(error.step);
+        failure::of_step(error, instruction, source)
     }
 
     /// The line of a step's instruction, from 1.

@@ -6,7 +6,7 @@ use super::error::Fault;
 use super::{Registries, RegistryError};
 use crate::base::{Cancel, Digest};
 use crate::export::intake::{Blobs, Intake};
-use crate::export::{ExportError, Image, images, index};
+use crate::export::{ExportError, Image, document, images};
 use crate::image::manifest::media;
 use crate::image::{Descriptor, DocumentError, ImageIndex, MAX_DOCUMENT, Manifest, Platform, Reference};
 use crate::net::transfer::{Act, Moving, News, Watch};
@@ -123,9 +123,11 @@ fn root(store: &Store, name: &Reference, top: &Document, manifests: &[Digest]) -
     };
     let lists = |manifest: &Digest| index.images().any(|(d, _)| d.digest == *manifest);
     let before = match images::find_name(store, name)? {
-        Some(root) => match index::document(store, &root) {
-            Ok(index::Document::Index(old)) => index::stored(store, &old).manifests.iter().map(|d| d.digest).collect(),
-            Ok(index::Document::Manifest(..)) => vec![root],
+        Some(root) => match document::read(store, &root) {
+            Ok(document::Document::Index(old)) => {
+                document::stored(store, &old).manifests.iter().map(|d| d.digest).collect()
+            }
+            Ok(document::Document::Manifest(..)) => vec![root],
             Err(_) => Vec::new(),
         },
         None => Vec::new(),

@@ -4,7 +4,7 @@ use super::InspectArgs;
 use crate::attest::{Statement, summary};
 use crate::cli::failure::Failure;
 use crate::cli::{Session, listing};
-use crate::export::index::{self, Document};
+use crate::export::document::{self, Document};
 use crate::export::referrers::Artifact;
 use crate::export::{ExportError, images, referrers};
 use crate::image::{Descriptor, Platform, Reference};
@@ -58,15 +58,15 @@ fn found(args: &InspectArgs, session: &Session, store: &Store, text: &str) -> Re
         |platform: Option<&Platform>| platform.map_or(text.to_owned(), |platform| format!("{text} ({platform})"));
     match images::resolve_root(store, text) {
         Ok((root, _)) if !args.remote => {
-            let Document::Index(index) = index::document(store, &root)? else {
+            let Document::Index(index) = document::read(store, &root)? else {
                 return Ok(vec![Said { name: named(None), artifacts: referrers::of(store, &root)? }]);
             };
-            let here = index::stored(store, &index);
+            let here = document::stored(store, &index);
             let images = here.pick_all(args.platform.as_slice()).map_err(|wanted| ExportError::Platform {
                 image: text.to_owned(),
                 wanted: wanted.to_string(),
                 stored: here.platforms(),
-                missing: index::missing(store, &index),
+                missing: document::missing(store, &index),
             })?;
             let said = |(image, platform): (&Descriptor, Option<Platform>)| {
                 Ok(Said { name: named(platform.as_ref()), artifacts: referrers::of(store, &image.digest)? })
