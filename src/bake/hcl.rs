@@ -1,4 +1,4 @@
-//! HCL files, and templates in strings, as expressions. The grammar is hcl-edit's, which keeps places and limits nesting.
+//! HCL files, and templates in strings, as expressions. The grammar is hcl-edit's, which keeps places.
 
 use super::expr::{Access, Attribute, Block, Body, Expr, For, Kind, Operator, Part};
 use super::fault::{Fault, Result, Site};
@@ -10,12 +10,34 @@ use hcl_edit::template::{Directive, Element, Strip, Template};
 use hcl_edit::{Decorated, Ident, Span};
 use std::ops::Range;
 
+/// How deep brackets may nest. The reader takes 64, but the time that it needs for a text with mistakes grows with the power
+/// of it.
+const DEPTH: usize = 32;
+const TOO_DEEP: &str = "brackets nest more than 32 deep";
+
+/// Where brackets nest too deep. Those in strings count, too: which are in strings only the reader can tell.
+fn too_deep(text: &str) -> Option<usize> {
+    let mut depth = 0usize;
+    let deeper = |byte: u8| {
+        match byte {
+            b'{' | b'[' | b'(' => depth += 1,
+            b'}' | b']' | b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEPTH
+    };
+    text.bytes().position(deeper)
+}
+
 /// Reads a file.
 ///
 /// # Errors
-/// The text is not HCL, or nests deeper than the reader takes (64).
+/// The text is not HCL, or its brackets nest more than [`DEPTH`] deep.
 pub fn read(source: &Source) -> Result<Body> {
     let place = Place { source, base: 0 };
+    if let Some(at) = too_deep(source.text()) {
+        return Err(place.site(Some(at..at + 1)).error("bake-limit", TOO_DEEP).into());
+    }
     let body = hcl_edit::parser::parse_body(source.text()).map_err(|error| place.syntax(&error))?;
     place.body(&body)
 }
@@ -27,6 +49,9 @@ pub fn read(source: &Source) -> Result<Body> {
 pub fn template(text: &str, site: &Site) -> Result<Expr> {
     if !text.contains("${") && !text.contains("%{") {
         return Ok(Expr::literal(site, text));
+    }
+    if too_deep(text).is_some() {
+        return Err(site.error("bake-limit", TOO_DEEP).into());
     }
     // Where the file has the string as it is, between quotes, places within it can be told.
     let start = site.span.start + 1;
@@ -48,6 +73,9 @@ pub fn template(text: &str, site: &Site) -> Result<Expr> {
 /// # Errors
 /// It is none.
 pub fn expression(text: &str, site: &Site) -> Result<Expr> {
+    if too_deep(text).is_some() {
+        return Err(site.error("bake-limit", TOO_DEEP).into());
+    }
     let wrong = |error| site.error("bake-syntax", format!("not an expression: {}", message(&error)));
     let parsed = hcl_edit::parser::parse_expr(text).map_err(wrong)?;
     let mut expr = Place { source: &site.source, base: 0 }.expr(&parsed)?;
