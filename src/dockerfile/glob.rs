@@ -23,6 +23,11 @@ enum Token {
 }
 
 impl Token {
+    /// Whether what comes next begins a component, or may as well.
+    fn ends_component(&self) -> bool {
+        matches!(self, Token::Components | Token::Rest) || *self == Token::Literal(u32::from(b'/'))
+    }
+
     fn matches(&self, c: u32) -> bool {
         match self {
             Token::Star | Token::Components | Token::Rest => false,
@@ -137,9 +142,47 @@ fn character(bytes: &[u8]) -> Option<(u32, usize)> {
 
 impl Pattern {
     /// Whether the whole of `path` matches.
-    ///
-    /// Only the last `*` and the last `**` are ever tried again: an earlier one could only leave less for what follows.
     pub fn matches(&self, path: &[u8]) -> bool {
+        if self.0.windows(2).all(|pair| pair[1] != Token::Components || pair[0].ends_component()) {
+            self.matches_greedily(path)
+        } else {
+            self.matches_everywhere(path)
+        }
+    }
+
+    /// By all places that each token can lead to, for patterns with a `**` in the middle of a component.
+    fn matches_everywhere(&self, path: &[u8]) -> bool {
+        let mut places = vec![false; path.len() + 1];
+        places[0] = true;
+        for token in &self.0 {
+            let mut next = vec![false; path.len() + 1];
+            for from in (0..=path.len()).filter(|at| places[*at]) {
+                let mut at = from;
+                match token {
+                    Token::Star | Token::Rest | Token::Components => next[from] = true,
+                    single => {
+                        if let Some((_, len)) = character(&path[from..]).filter(|(c, _)| single.matches(*c)) {
+                            next[from + len] = true;
+                        }
+                        continue;
+                    }
+                }
+                while let Some((c, len)) = character(&path[at..]) {
+                    let slash = c == u32::from(b'/');
+                    if slash && *token == Token::Star {
+                        break;
+                    }
+                    at += len;
+                    next[at] |= slash || *token != Token::Components;
+                }
+            }
+            places = next;
+        }
+        places[path.len()]
+    }
+
+    /// Only the last `*` and the last `**` are ever tried again: an earlier one could only leave less for what follows.
+    fn matches_greedily(&self, path: &[u8]) -> bool {
         let tokens = &self.0;
         let (mut token, mut at) = (0, 0);
         // (token after the wildcard, how far the wildcard reaches)
@@ -270,7 +313,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_double_star_may_stand_within_a_component() {
+        for (pattern, path, expected) in
+            [("***?**?", "aaa", true), ("a*?**b", "axxb", true), ("a*?**b", "ax/y/b", true), ("a*?**b", "ax/yb", false)]
+        {
+            assert_eq!(
+                compile_moby(pattern.as_bytes()).unwrap().matches(path.as_bytes()),
+                expected,
+                "{pattern} on {path}"
+            );
+        }
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
         #[test]
         fn matching_agrees_with_its_definition(pattern in "[ab/*?]{0,10}", path in "[ab/]{0,12}") {
             let compiled = compile_moby(pattern.as_bytes()).unwrap();
