@@ -272,22 +272,7 @@ mod tests {
     fn graph() -> Graph {
         let http = HttpSource { url: "https://u:p@h/f".into(), name: "f".into(), checksum: None, unpack: false };
         let git = GitSource { url: "https://h/r.git".into(), reference: Some("v1".into()), ..GitSource::default() };
-        let copy = |base, sources| {
-            Op::Copy(CopyOp {
-                base: StepId(base),
-                sources,
-                dest: "/".into(),
-                chown: None,
-                chmod: None,
-                link: false,
-                parents: false,
-                exclude: vec![],
-                unpack: false,
-                unpack_remote: false,
-                with_libs: false,
-                is_add: false,
-            })
-        };
+        let copy = |base, sources| Op::Copy(CopyOp::new(StepId(base), sources, "/"));
         let context = CopySource::Context { context: Some(ContextId(0)), pattern: "a".into() };
         let steps = vec![
             step(0, Op::Image(ImageOp { reference: "debian:12".into(), layers: vec![] })),

@@ -161,6 +161,33 @@ impl Hasher {
     }
 }
 
+/// A writer that hashes what goes through it: what was written, not what was meant to be.
+pub struct Hashed<W> {
+    /// Where it goes.
+    pub out: W,
+    /// Of all that went.
+    pub hasher: Hasher,
+}
+
+impl<W> Hashed<W> {
+    /// Nothing has gone through yet.
+    pub fn new(out: W) -> Hashed<W> {
+        Hashed { out, hasher: Hasher::new() }
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 impl Write for Hasher {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.update(bytes);

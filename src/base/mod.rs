@@ -11,5 +11,5 @@ pub mod root;
 pub mod text;
 
 pub use cancel::Cancel;
-pub use digest::{Digest, Hasher};
+pub use digest::{Digest, Hashed, Hasher};
 pub use fs::IoError;

@@ -3,7 +3,7 @@
 use super::ExportError;
 use super::archive::cancelled;
 use crate::base::fs::Context;
-use crate::base::{Cancel, Digest, Hasher};
+use crate::base::{Cancel, Digest, Hashed};
 use crate::image::Descriptor;
 use crate::layer::{recipe, tar_out};
 use crate::store::{Store, StoreError};
@@ -16,7 +16,7 @@ use std::path::Path;
 /// # Errors
 /// The layer is not stored or damaged, `out` failed, or the work was called off.
 pub fn layer_tar(store: &Store, diff_id: &Digest, out: &mut dyn Write, cancel: &Cancel) -> Result<(), ExportError> {
-    let mut tee = Tee { out, hasher: Hasher::new() };
+    let mut tee = Hashed::new(out);
     let index = super::merge::indexes(store, &[*diff_id])?.swap_remove(0);
     let fs = store.layer_fs(diff_id)?;
     match store.layer_recipe(diff_id)? {
@@ -45,7 +45,7 @@ pub fn layer_blob(
     }
     let path = store.blob_path(&descriptor.digest);
     let mut blob = store.open_blob(&descriptor.digest)?;
-    let mut tee = Tee { out, hasher: Hasher::new() };
+    let mut tee = Hashed::new(out);
     copy(&mut blob, &mut tee, &path, cancel)?;
     match tee.hasher.finish() {
         found if found == descriptor.digest => Ok(()),
@@ -67,22 +67,5 @@ pub fn copy(from: &mut dyn Read, to: &mut dyn Write, place: &Path, cancel: &Canc
         };
         to.write_all(&buffer[..n]).at("write what is read from", place)?;
         copied += n as u64;
-    }
-}
-
-struct Tee<'w> {
-    out: &'w mut dyn Write,
-    hasher: Hasher,
-}
-
-impl Write for Tee<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.out.write(bytes)?;
-        self.hasher.update(&bytes[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{ExportError, layers};
 use crate::base::fs::Context;
-use crate::base::{Cancel, Digest, Hasher};
+use crate::base::{Cancel, Digest, Hashed};
 use crate::image::Descriptor;
 use crate::image::manifest::{Packing as Packed, media};
 use crate::layer::encode::{Encoder, Encoding};
@@ -109,7 +109,7 @@ impl Packing {
         let file = File::create_new(path).at("create", path)?;
         let note = notes.read;
         let file = Noted { out: file, note: notes.written };
-        let mut out = Hashed { out: BufWriter::with_capacity(1 << 20, file), hasher: Hasher::new() };
+        let mut out = Hashed::new(BufWriter::with_capacity(1 << 20, file));
         match self.encoding {
             None => layers::layer_tar(store, diff_id, &mut Noted { out: &mut out, note }, cancel)?,
             Some(encoding) => {
@@ -122,23 +122,6 @@ impl Packing {
         out.out.flush().at("write", path)?;
         let size = out.hasher.len();
         Ok(Blob { digest: out.hasher.finish(), size })
-    }
-}
-
-struct Hashed<W> {
-    out: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.out.write(bytes)?;
-        self.hasher.update(&bytes[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }
 

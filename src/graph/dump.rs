@@ -232,22 +232,7 @@ mod tests {
             stage: "stage-0".into(),
             span: Some(Span::new(0..1)),
         };
-        let copy = |base, sources| {
-            Op::Copy(CopyOp {
-                base: StepId(base),
-                sources,
-                dest: "/".into(),
-                chown: None,
-                chmod: None,
-                link: false,
-                parents: false,
-                exclude: Vec::new(),
-                unpack: false,
-                unpack_remote: false,
-                with_libs: false,
-                is_add: false,
-            })
-        };
+        let copy = |base, sources| Op::Copy(CopyOp::new(StepId(base), sources, "/"));
         let context = |id| CopySource::Context { context: Some(ContextId(id)), pattern: "a".into() };
         let steps = vec![
             step(0, Op::Scratch, "[a 1/2] FROM scratch"),

@@ -126,6 +126,26 @@ pub struct CopyOp {
     pub is_add: bool,
 }
 
+impl CopyOp {
+    /// A COPY without flags.
+    pub fn new(base: StepId, sources: Vec<CopySource>, dest: impl Into<String>) -> CopyOp {
+        CopyOp {
+            base,
+            sources,
+            dest: dest.into(),
+            chown: None,
+            chmod: None,
+            link: false,
+            parents: false,
+            exclude: Vec::new(),
+            unpack: false,
+            unpack_remote: false,
+            with_libs: false,
+            is_add: false,
+        }
+    }
+}
+
 /// One source of a COPY or ADD.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum CopySource {

@@ -195,20 +195,7 @@ pub fn listing(trees: &Trees<'_>, rootfs: &Rootfs) -> Vec<String> {
 /// `COPY SOURCES DEST` of the main context.
 pub fn copy_op(sources: &[&str], dest: &str) -> CopyOp {
     let source = |s: &&str| CopySource::Context { context: Some(ContextId(0)), pattern: (*s).to_owned() };
-    CopyOp {
-        base: StepId(0),
-        sources: sources.iter().map(source).collect(),
-        dest: dest.to_owned(),
-        chown: None,
-        chmod: None,
-        link: false,
-        parents: false,
-        exclude: Vec::new(),
-        unpack: false,
-        unpack_remote: false,
-        with_libs: false,
-        is_add: false,
-    }
+    CopyOp::new(StepId(0), sources.iter().map(source).collect(), dest)
 }
 
 /// `COPY --from=STAGE SOURCES DEST`.

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::base::fs::{self, Context as _};
 use crate::base::root::Root;
-use crate::base::{Cancel, Digest, Hasher};
+use crate::base::{Cancel, Digest, Hashed, Hasher};
 use crate::export::save::{CONTAINERD_NAME, REF_NAME};
 use crate::export::{ExportError, Image, archive, layers};
 use crate::graph::remote::redacted;
@@ -218,7 +218,7 @@ impl Layout<'_> {
             .at("create a temporary file in", parent)?;
         let (found, length) = {
             let buffer = BufWriter::with_capacity(256 << 10, temporary.as_file());
-            let mut out = Hashed { out: buffer, hasher: Hasher::new() };
+            let mut out = Hashed::new(buffer);
             fill(&mut out)?;
             out.flush().at("write", &path)?;
             (out.hasher.clone().finish(), out.hasher.len())
@@ -240,21 +240,4 @@ fn is_whole(path: &Path, digest: &Digest, size: u64) -> bool {
     let Ok(metadata) = path.symlink_metadata() else { return false };
     let read = || Hasher::read(std::fs::File::open(path)?);
     metadata.is_file() && metadata.len() == size && read().is_ok_and(|(found, _)| found == *digest)
-}
-
-struct Hashed<W> {
-    out: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let n = self.out.write(bytes)?;
-        self.hasher.update(&bytes[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.out.flush()
-    }
 }

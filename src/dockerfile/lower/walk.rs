@@ -211,20 +211,7 @@ impl<'a> Walk<'a> {
                     }
                     Base::Scratch | Base::Stage(_) | Base::Image(_) | Base::Target(_) => return state,
                 };
-                let op = CopyOp {
-                    base: state.root,
-                    sources: vec![source],
-                    dest: "/".into(),
-                    chown: None,
-                    chmod: None,
-                    link: false,
-                    parents: false,
-                    exclude: Vec::new(),
-                    unpack: false,
-                    unpack_remote: false,
-                    with_libs: false,
-                    is_add: false,
-                };
+                let op = CopyOp::new(state.root, vec![source], "/");
                 let step = self.add(Op::Copy(op), format!("FROM context {name}"), word.span);
                 state.history.push(HistoryItem { created_by: "COPY . / # buildkit".into(), step: Some(step) });
                 state.root = step;

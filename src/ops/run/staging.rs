@@ -25,20 +25,7 @@ const STAGED: &str = "/bind";
 const NOWHERE: StepId = StepId(u32::MAX);
 
 fn bind_copy(source: &CopySource) -> CopyOp {
-    CopyOp {
-        base: NOWHERE,
-        sources: vec![plain(source)],
-        dest: STAGED.into(),
-        chown: None,
-        chmod: None,
-        link: true,
-        parents: false,
-        exclude: Vec::new(),
-        unpack: false,
-        unpack_remote: false,
-        with_libs: false,
-        is_add: false,
-    }
+    CopyOp { link: true, ..CopyOp::new(NOWHERE, vec![plain(source)], STAGED) }
 }
 
 /// The same source for COPY, which would take `*` for a pattern: the source of a mount is a path.
